@@ -1,0 +1,25 @@
+"""When the right answer is "not enough to say", with its reason."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AbstentionReason(StrEnum):
+    """Why no answer is given."""
+
+    TOO_FEW_EVENTS = "too_few_events"
+    UNFAMILIAR_PATIENT = "unfamiliar_patient"  # far from everything the model was trained on
+    UNFAMILIAR_CODES = "unfamiliar_codes"  # too large a share of the codes is unknown to the model
+    NOT_CALIBRATED = "not_calibrated"  # too few outcomes to know what the score means
+    INTERVAL_TOO_WIDE = "interval_too_wide"
+    HEADS_DISAGREE = "heads_disagree"
+    NEVER_MEASURED = "never_measured"  # the patient has no value from which to forecast
+    MODEL_NOT_NUMERIC = "model_not_numeric"  # the model answered with something that is no number
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """An answer withheld; `detail` says in a sentence, without patient data, what was missing."""
+
+    reason: AbstentionReason
+    detail: str

@@ -1,0 +1,79 @@
+"""The answer of a model to a question, with all that is needed to compute it again."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from clinical.prediction.abstention import Abstention
+from clinical.prediction.readout import Readout
+from clinical.prediction.request import PredictionRequest
+from clinical.prediction.trajectory import LatentTrajectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFingerprint:
+    """Which model answered: its name and version, and digests of its weights and vocabulary."""
+
+    name: str
+    version: str
+    manifest_digest: str  # hex SHA-256 over the manifest, which holds all the others
+    vocabulary_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capsule:
+    """The circumstances of a computation; equal capsules give bitwise equal output."""
+
+    input_digest: str  # Timeline.digest of the cut timeline
+    config_digest: str
+    model: ModelFingerprint
+    code_version: str
+    torch_version: str
+    device: str
+    seed: int
+    num_events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What the model process answers: a trajectory and readouts, or one abstention for all.
+
+    `familiarity` is the patient's distance from the training patients divided by the limit beyond
+    which the model abstains; `unseen_code_share` is in [0, 1].
+    """
+
+    trajectory: LatentTrajectory | None
+    readouts: tuple[Readout, ...]
+    abstention: Abstention | None
+    familiarity: float | None
+    unseen_code_share: float
+    capsule: Capsule
+
+    @property
+    def output_digest(self) -> str:
+        """Hex SHA-256 of the latents and of every number said: equal digests, equal answers."""
+        hasher = hashlib.sha256()
+        if self.trajectory is not None:
+            hasher.update(self.trajectory.digest.encode())
+        for readout in self.readouts:
+            numbers = [readout.estimate, *(b for i in readout.intervals for b in (i.low, i.high))]
+            withheld = readout.abstention.reason if readout.abstention else ""
+            exact = ",".join("" if n is None else float(n).hex() for n in numbers)
+            hasher.update(f"{readout.name}|{readout.horizon.label}|{exact}|{withheld}\n".encode())
+        if self.abstention is not None:
+            hasher.update(self.abstention.reason.encode())
+        return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A stored answer: the question, the forecast, and when it was made."""
+
+    request: PredictionRequest
+    forecast: Forecast
+    made_at: datetime
+
+    @property
+    def is_abstained(self) -> bool:
+        """Whether nothing at all was said."""
+        return self.forecast.abstention is not None

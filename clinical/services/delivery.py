@@ -1,0 +1,80 @@
+"""What an outside system handed us, before and after it is understood."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from clinical.timeline.event import Event
+from clinical.timeline.patient import PatientRef
+
+
+class Door(StrEnum):
+    """By which door it came; the door decides who can read it."""
+
+    FHIR = "fhir"  # one resource or a Bundle, by webhook: validated strictly
+    FHIR_BULK = "fhir_bulk"  # a Bundle or lines of NDJSON, by import: the fast lane
+    NABLA_CONNECT = "nabla_connect"  # a signed callback: NOTE_EXPORT
+    NABLA_NORMALIZED = "nabla_normalized"  # a generate-normalized-data response with its context
+    MEDS = "meds"  # rows of a MEDS event table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Bytes as received. `sender_id` is stable over redeliveries: one `(site, door, sender_id)`, one row.
+
+    `context` holds what the transport said beside the body (e.g. `type`, `id` of a PUT), never a secret.
+    """
+
+    delivery_id: UUID
+    site: str
+    door: Door
+    sender_id: str
+    body: bytes
+    content_type: str
+    received_at: datetime
+    context: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the body as received."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+class Reception(StrEnum):
+    """What became of a delivery at the door."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"  # same sender id, same bytes: already held, same answer
+    CONFLICT = "conflict"  # same sender id, other bytes: refused, the first stays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A record that could not be understood: where it is in the delivery, and why, in our words.
+
+    `reason_code` is stable; `detail` names elements and rules, never values from the record.
+    """
+
+    position: str  # e.g. `entry[12]`, `line 7`
+    record_type: str
+    record_id: str
+    digest: str
+    reason_code: str
+    detail: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """What was understood of a delivery. `counts` tells the rest: kinds, unmapped systems and units.
+
+    Keys of `counts` are `record:<type>`, `skipped:<type>` (carries no event by design),
+    `unmapped_system:<uri>`, `unmapped_unit:<text>`.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    patients: dict[UUID, PatientRef] = field(default_factory=dict)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)

@@ -1,0 +1,146 @@
+"""Receive raw, answer, understand later: J1 from a delivery to events of a timeline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from clinical.audit.entry import Act, AuditKind
+from clinical.errors import RejectedError
+from clinical.prediction.request import Purpose
+from clinical.services.delivery import Delivery, Door, Reading, Reception
+from clinical.services.messages import Message, MessageKind
+from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader, UnitOfWork
+
+
+class ConflictingDeliveryError(RejectedError):
+    """The sender used an id again for other bytes; the first delivery stands."""
+
+    code = "intake.conflicting_delivery"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the sender is told: the row that holds the bytes, their digest, and whether they were new."""
+
+    delivery_id: UUID
+    digest: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of a delivery: the reading, and how many of its events were not held before."""
+
+    reading: Reading
+    num_new_events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """Takes in deliveries; `readers` understand them, one per door."""
+
+    open_unit_of_work: OpenUnitOfWork
+    clock: Clock
+    identities: Identities
+    readers: Mapping[Door, Reader]
+
+    def receive(self, delivery: Delivery, act: Act, *, understand_later: bool = True) -> Receipt:
+        """Store the bytes and the work they owe in one commit; a duplicate gets the same receipt.
+
+        Raises:
+            ConflictingDeliveryError
+        """
+        with self.open_unit_of_work() as uow:
+            reception, held_id = uow.inbox.add(delivery)
+            if reception is Reception.NEW:
+                if understand_later:
+                    uow.outbox.add(self._message(MessageKind.RECORD_DELIVERY, held_id))
+                self._audit(
+                    uow,
+                    act,
+                    AuditKind.DELIVERY_RECEIVED,
+                    delivery=held_id,
+                    digest=delivery.digest,
+                    door=delivery.door,
+                    site=delivery.site,
+                )
+            elif reception is Reception.CONFLICT:
+                self._audit(
+                    uow,
+                    act,
+                    AuditKind.DELIVERY_REFUSED,
+                    delivery=held_id,
+                    digest=delivery.digest,
+                    why=ConflictingDeliveryError.code,
+                )
+            uow.commit()
+        if reception is Reception.CONFLICT:
+            raise ConflictingDeliveryError("this delivery id was already used for other bytes")
+        return Receipt(
+            delivery_id=held_id, digest=delivery.digest, is_new=reception is Reception.NEW
+        )
+
+    def record(
+        self, delivery_id: UUID, act: Act, *, message_id: UUID | None = None, predict: bool = True
+    ) -> Recorded:
+        """Understand a stored delivery: events, quarantine, audit entry and next work in one commit.
+
+        Recording it again changes nothing. `predict` owes a prediction for each patient with news.
+        """
+        with self.open_unit_of_work() as uow:
+            if uow.inbox.is_recorded(delivery_id):
+                self._settle(uow, message_id)
+                uow.commit()
+                return Recorded(reading=Reading(), num_new_events=0)
+            delivery = uow.inbox.get(delivery_id)
+        reading = self.readers[delivery.door].read(delivery)
+        with self.open_unit_of_work() as uow:
+            num_new = uow.timelines.add(reading.events, reading.patients)
+            uow.inbox.quarantine(delivery_id, act.at, reading.quarantined)
+            uow.inbox.mark_recorded(delivery_id, act.at, reading)
+            if predict and num_new:
+                for patient_id in {event.patient_id for event in reading.events}:
+                    uow.outbox.add(self._predict(patient_id))
+            self._audit(
+                uow,
+                act,
+                AuditKind.EVENTS_RECORDED,
+                delivery=delivery_id,
+                events=len(reading.events),
+                new_events=num_new,
+                quarantined=len(reading.quarantined),
+            )
+            self._settle(uow, message_id)
+            uow.commit()
+        return Recorded(reading=reading, num_new_events=num_new)
+
+    def request_prediction(
+        self, patient_id: UUID, *, purpose: Purpose = Purpose.REVIEW, as_of: str = ""
+    ) -> None:
+        """Owe a prediction for a patient; `as_of` (ISO 8601) empty means all that is known."""
+        with self.open_unit_of_work() as uow:
+            uow.outbox.add(self._predict(patient_id, purpose, as_of))
+            uow.commit()
+
+    def _predict(
+        self, patient_id: UUID, purpose: Purpose = Purpose.REVIEW, as_of: str = ""
+    ) -> Message:
+        return self._message(MessageKind.PREDICT, patient_id, purpose=purpose.value, as_of=as_of)
+
+    def _message(self, kind: MessageKind, subject_id: UUID, **parameters: str) -> Message:
+        key = "|".join([kind.value, str(subject_id), *parameters.values()])
+        return Message(
+            message_id=self.identities.new(),
+            kind=kind,
+            subject_id=subject_id,
+            created_at=self.clock.now(),
+            coalesce_key=key,
+            parameters=parameters,
+        )
+
+    def _settle(self, uow: UnitOfWork, message_id: UUID | None) -> None:
+        if message_id is not None:
+            uow.outbox.done(message_id, self.clock.now())
+
+    def _audit(self, uow: UnitOfWork, act: Act, kind: AuditKind, **refs: object) -> None:
+        uow.audit_log.append(act.entry(self.identities.new(), kind, **refs))

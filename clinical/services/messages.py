@@ -1,0 +1,30 @@
+"""What must happen next: the messages of the outbox. They carry ids and moments, never content."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class MessageKind(StrEnum):
+    """The work owed."""
+
+    RECORD_DELIVERY = "delivery.record"  # subject: delivery id
+    PREDICT = "prediction.make"  # subject: patient id; parameters: purpose, as_of
+    WRITE_BACK = "review.write_back"  # subject: review id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One item of work. While one with the same `coalesce_key` waits unstarted, another adds nothing."""
+
+    message_id: UUID
+    kind: MessageKind
+    subject_id: UUID
+    created_at: datetime
+    coalesce_key: str
+    parameters: dict[str, str] = field(default_factory=dict)
+    attempts: int = 0
+
+
+MAX_ATTEMPTS = 5

@@ -1,0 +1,273 @@
+"""What the domain needs from outside, as protocols; adapters implement them, assembly joins them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import UUID
+
+from clinical.audit.entry import AuditEntry
+from clinical.audit.tree import TreeHead
+from clinical.errors import OperationalError
+from clinical.prediction.prediction import Forecast, ModelFingerprint, Prediction
+from clinical.prediction.request import PredictionRequest, Purpose
+from clinical.review.decision import Decision
+from clinical.review.review import Review, ReviewState
+from clinical.review.writeback import WriteBack
+from clinical.services.delivery import Delivery, Quarantined, Reading, Reception
+from clinical.services.messages import Message
+from clinical.timeline.event import Event
+from clinical.timeline.patient import PatientRef
+from clinical.timeline.timeline import Timeline
+
+
+class ModelUnavailableError(OperationalError):
+    """The model process is not there, not warm, or answered with an error: ask again later."""
+
+    code = "model.unavailable"
+
+
+class ModelBusyError(OperationalError):
+    """The model process refused: its queue is full or the request waited too long."""
+
+    code = "model.busy"
+
+
+class EhrUnavailableError(OperationalError):
+    """The EHR did not answer, or not with an answer: whether it acted is unknown."""
+
+    code = "ehr.unavailable"
+
+
+class Clock(Protocol):
+    """The moment, in UTC."""
+
+    def now(self) -> datetime: ...
+
+
+class Identities(Protocol):
+    """Fresh identities."""
+
+    def new(self) -> UUID: ...
+
+
+class Reader(Protocol):
+    """Understands the deliveries of one door; never raises for a bad record, it quarantines it."""
+
+    def read(self, delivery: Delivery) -> Reading: ...
+
+
+class ModelServer(Protocol):
+    """The model process."""
+
+    def fingerprint(self) -> ModelFingerprint:
+        """Which model serves; raises ModelUnavailableError."""
+        ...
+
+    def forecast(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
+        """The answer of the model to a timeline already cut; raises ModelUnavailableError, ModelBusyError."""
+        ...
+
+
+class EhrGateway(Protocol):
+    """The EHR as something that can be told."""
+
+    def write_back(self, write_back: WriteBack) -> str:
+        """Tell the EHR once, however often called; returns the EHR's id of what it stored.
+
+        Raises:
+            EhrUnavailableError
+        """
+        ...
+
+
+class Inbox(Protocol):
+    """Deliveries, raw."""
+
+    def add(self, delivery: Delivery) -> tuple[Reception, UUID]:
+        """Store unless held; returns what became of it and the id of the row that holds these bytes."""
+        ...
+
+    def get(self, delivery_id: UUID) -> Delivery: ...
+
+    def is_recorded(self, delivery_id: UUID) -> bool: ...
+
+    def mark_recorded(self, delivery_id: UUID, at: datetime, reading: Reading) -> None: ...
+
+    def quarantine(
+        self, delivery_id: UUID, at: datetime, records: Sequence[Quarantined]
+    ) -> None: ...
+
+
+class Outbox(Protocol):
+    """Work owed."""
+
+    def add(self, message: Message) -> bool:
+        """Remember; False where one with its coalesce key already waits unstarted."""
+        ...
+
+    def claim(self, limit: int, now: datetime, lease: timedelta) -> list[Message]:
+        """Take waiting messages that are due, and those whose lease ran out, for `lease` (SKIP LOCKED)."""
+        ...
+
+    def start(self, message_id: UUID, now: datetime, lease: timedelta) -> Message | None:
+        """Count an attempt before the work; None where the message is done or given up."""
+        ...
+
+    def done(self, message_id: UUID, at: datetime) -> None: ...
+
+    def retry(self, message_id: UUID, due_at: datetime, error_code: str) -> None: ...
+
+    def give_up(self, message_id: UUID, at: datetime, error_code: str) -> None: ...
+
+    def pending(self) -> int:
+        """How many messages are neither done nor given up."""
+        ...
+
+
+class Timelines(Protocol):
+    """Events of patients."""
+
+    def add(self, events: Sequence[Event], patients: dict[UUID, PatientRef]) -> int:
+        """Store those not yet held (by COPY); returns how many were new."""
+        ...
+
+    def of(self, patient_id: UUID) -> Timeline:
+        """Everything held about a patient; empty where nothing is."""
+        ...
+
+    def patient(self, patient_id: UUID) -> PatientRef: ...
+
+    def patient_ids(self) -> Iterator[UUID]: ...
+
+
+class Predictions(Protocol):
+    """Stored answers."""
+
+    def find(
+        self,
+        *,
+        input_digest: str,
+        config_digest: str,
+        manifest_digest: str,
+        purpose: Purpose,
+        patient_id: UUID,
+    ) -> UUID | None:
+        """The prediction that answered this very question, if any."""
+        ...
+
+    def add(self, prediction: Prediction) -> bool:
+        """Store; False where this very question was already answered."""
+        ...
+
+    def get(self, prediction_id: UUID) -> Prediction: ...
+
+    def all(self) -> Iterator[Prediction]:
+        """Every prediction in the order of making, streamed."""
+        ...
+
+    def ensure_model(self, model: ModelFingerprint, at: datetime) -> bool:
+        """Register the model version; True where it was new."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorklistQuery:
+    """Which reviews, and where to go on. `after` is `(priority, review_id)` of the last item seen."""
+
+    states: frozenset[ReviewState]
+    claimed_by: str | None = None
+    abstained: bool | None = None
+    after: tuple[float, UUID] | None = None
+    limit: int = 50
+
+
+class Reviews(Protocol):
+    """Reviews and their decisions."""
+
+    def add(self, review: Review) -> None: ...
+
+    def get(self, review_id: UUID) -> Review: ...
+
+    def update(self, review: Review) -> None:
+        """Store the next version; raises StaleVersionError unless the stored one is just before it."""
+        ...
+
+    def open_for(self, patient_id: UUID) -> list[Review]: ...
+
+    def worklist(self, query: WorklistQuery) -> list[Review]:
+        """Highest priority first, ties by id, at most `limit`."""
+        ...
+
+    def count(self, query: WorklistQuery) -> int: ...
+
+    def add_decision(self, decision: Decision) -> None: ...
+
+    def decision(self, review_id: UUID) -> Decision | None: ...
+
+
+class AuditLog(Protocol):
+    """Audit entries and the tree over them."""
+
+    def append(self, entry: AuditEntry) -> None: ...
+
+    def sequence(self, limit: int, at: datetime) -> int:
+        """Give up to `limit` unsequenced entries their leaves and store a new head; how many."""
+        ...
+
+    def head(self) -> TreeHead: ...
+
+    def sequenced(self) -> Iterator[tuple[int, AuditEntry, bytes]]:
+        """Index, entry and stored leaf hash, in order, streamed."""
+        ...
+
+    def heads(self) -> Iterator[TreeHead]:
+        """Every stored head, oldest first."""
+        ...
+
+    def unsequenced(self) -> int: ...
+
+    def history(self, **refs: str) -> list[AuditEntry]:
+        """The entries that carry these refs, oldest first."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction: rolled back unless committed."""
+
+    @property
+    def inbox(self) -> Inbox: ...
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def timelines(self) -> Timelines: ...
+    @property
+    def predictions(self) -> Predictions: ...
+    @property
+    def reviews(self) -> Reviews: ...
+    @property
+    def audit_log(self) -> AuditLog: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def commit(self) -> None: ...
+
+
+class OpenUnitOfWork(Protocol):
+    """Begins a transaction."""
+
+    def __call__(self) -> UnitOfWork: ...
+
+
+def append_all(log: AuditLog, entries: Iterable[AuditEntry]) -> None:
+    """Append each entry, in order."""
+    for entry in entries:
+        log.append(entry)

@@ -1,0 +1,54 @@
+"""J3, second half: tell the EHR what was decided, once."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from clinical.audit.entry import Act, AuditKind
+from clinical.errors import RejectedError
+from clinical.review.writeback import WriteBack
+from clinical.services.ports import Clock, EhrGateway, Identities, OpenUnitOfWork
+
+
+class UndecidedError(RejectedError):
+    """Nothing is told to the EHR before a clinician has decided."""
+
+    code = "writeback.undecided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBackService:
+    """Tells the EHR."""
+
+    open_unit_of_work: OpenUnitOfWork
+    clock: Clock
+    identities: Identities
+    ehr: EhrGateway
+
+    def tell(self, review_id: UUID, act: Act, *, message_id: UUID) -> str:
+        """Write back the decided prediction; returns the EHR's id of it.
+
+        Raises:
+            UndecidedError, EhrUnavailableError
+        """
+        with self.open_unit_of_work() as uow:
+            review = uow.reviews.get(review_id)
+            decision = uow.reviews.decision(review_id)
+            if decision is None:
+                raise UndecidedError("the review has no decision")
+            patient = uow.timelines.patient(review.patient_id)
+            write_back = WriteBack(
+                site=patient.site,
+                patient_reference=f"Patient/{patient.record_id}",
+                prediction=uow.predictions.get(review.prediction_id),
+                decision=decision,
+            )
+        ehr_id = self.ehr.write_back(write_back)
+        with self.open_unit_of_work() as uow:
+            uow.outbox.done(message_id, self.clock.now())
+            uow.audit_log.append(
+                act.entry(
+                    self.identities.new(), AuditKind.WRITEBACK_DONE, review=review_id, ehr_id=ehr_id
+                )
+            )
+            uow.commit()
+        return ehr_id
