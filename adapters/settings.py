@@ -1,0 +1,56 @@
+"""What a site may choose, read from the environment (`CLINICAL_…`) or a `.env` file.
+
+Only the composition roots read this; everybody else receives values.
+"""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable `CLINICAL_<NAME>`; nested values are JSON."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLINICAL_", env_file=".env", extra="ignore", protected_namespaces=()
+    )
+
+    data_dir: Path = Path("var")
+    """Embedded database, broker folder, generated keys, logs."""
+    database_url: SecretStr | None = None
+    """A PostgreSQL URL (`postgresql+psycopg://…`); none: the embedded one in `data_dir`."""
+    broker_url: SecretStr | None = None
+    """An AMQP URL; none: Celery's filesystem transport in `data_dir`."""
+
+    web_host: str = "127.0.0.1"
+    web_port: int = 8321
+    session_key: SecretStr | None = None
+    """Signs session cookies; none: generated once in `data_dir`."""
+    webhook_secrets: dict[str, list[SecretStr]] = {}
+    """Site name to its Standard Webhooks secrets (`whsec_…`), several while rotating."""
+    nabla_connect_secrets: dict[str, list[SecretStr]] = {}
+    """Site name to the secrets with which Nabla Connect signs."""
+    max_webhook_bytes: int = 10 * 1024 * 1024
+
+    worker_concurrency: int = 1
+    lease_seconds: float = 120.0
+    """How long a message may be worked on before another worker may take it."""
+    is_write_back_on: bool = False
+    """Whether signed decisions are told to the EHR."""
+    ehr_base_urls: dict[str, str] = {}
+    """Site name to the base URL of its FHIR server, for write-back."""
+
+    model_checkpoint: Path | None = None
+    """Folder with manifest and weights; none: the shipped checkpoint."""
+    model_host: str = "127.0.0.1"
+    model_port: int = 8322
+    model_device: str = "cpu"
+    """`cpu`, or `cuda` where torch finds a GPU."""
+    model_threads: int = 1
+    """CPU threads of the forward pass."""
+    model_max_batch: int = 32
+    model_max_batch_wait_ms: int = 10
+    model_timeout_ms: int = 10_000
+    """A request that waited longer than this is refused, and retried by the worker."""
+    model_queue_capacity: int = 256
