@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from clinical.timeline.code import Code
+from clinical.timeline.identity import identity_of
 from clinical.timeline.quantity import Quantity, QuantityRange
 from clinical.timeline.time import ClinicalTime
 
@@ -149,8 +150,7 @@ class Event:
     def event_id(self) -> UUID:
         """The same fact from the same bytes has the same identity, however often it is delivered."""
         source = self.source
-        name = f"{source.site}|{source.reference}|{source.digest}|{self.part}"
-        return UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=8)
+        return identity_of(f"{source.site}|{source.reference}|{source.digest}|{self.part}")
 
     @property
     def fact_key(self) -> tuple[str, str, str, str]:

@@ -1,8 +1,9 @@
 """Whose timeline it is: our own identity for a patient of a site."""
 
-import hashlib
 from dataclasses import dataclass
 from uuid import UUID
+
+from clinical.timeline.identity import identity_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +20,4 @@ class PatientRef:
         It is a pseudonym, not a secret: whoever can guess the EHR's id can recompute it, so it is
         treated as patient data and kept out of logs, URLs, broker messages and the audit log.
         """
-        name = f"{self.site}|Patient/{self.record_id}"
-        return UUID(bytes=hashlib.sha256(name.encode()).digest()[:16], version=8)
+        return identity_of(f"{self.site}|Patient/{self.record_id}")

@@ -1,0 +1,58 @@
+PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCK := requirements.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check format train bench lock screenshots clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.runtime: pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or 3.12 is needed; found $$($(PYTHON) --version). Say PYTHON=/path/to/python."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint $(LOCK) --editable '.[model]'
+	touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	$(PIP) install --quiet --constraint $(LOCK) --editable '.[model,dev]'
+	touch $@
+
+setup: $(VENV)/.development ## Create the environment with everything that development needs
+
+demo: $(VENV)/.runtime ## Serve the review page with predictions for the sample patients
+	$(BIN)/clinical demo
+
+serve: $(VENV)/.runtime ## Start web, worker, model and an embedded PostgreSQL; no sample patients
+	$(BIN)/clinical up
+
+test: $(VENV)/.development ## Run all tests (missing Chromium or RabbitMQ: those tests are skipped)
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.development ## Lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.development ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+train: $(VENV)/.runtime ## Train the world model on the shipped patients, into var/checkpoints/cpu-small
+	$(BIN)/clinical train --out var/checkpoints/cpu-small
+
+bench: $(VENV)/.development ## Run every benchmark and write BENCHMARKS.json and BENCHMARKS.md
+	$(BIN)/clinical bench all
+
+lock: $(VENV)/.development ## Write requirements.lock from what is installed
+	$(PIP) freeze --exclude-editable | sed -E 's/\+cpu$$//' > $(LOCK)
+
+screenshots: $(VENV)/.development ## Take the pictures of the README from a running demo
+	$(BIN)/python -m tests.browser.screenshot
+
+clean: ## Remove the data folder and caches, never the environment
+	rm -rf var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
