@@ -65,12 +65,14 @@ class Timeline:
         `received_by` also leaves out what had not reached us by then, which is how a past question
         is asked again. Corrections and retractions that came later do not act.
         """
-        kept = tuple(
-            known
-            for known in self.versions
-            if known.at <= as_of and (received_by is None or known.event.received_at <= received_by)
+        versions = self.versions
+        if received_by is not None:
+            # Which version was the first is asked of those that had come, not of all that came.
+            held = (known.event for known in versions if known.event.received_at <= received_by)
+            versions = _known({event.event_id: event for event in held})
+        return Timeline._from(
+            self.patient_id, tuple(known for known in versions if known.at <= as_of)
         )
-        return Timeline._from(self.patient_id, kept)
 
     @cached_property
     def events(self) -> tuple[Event, ...]:

@@ -109,6 +109,14 @@ def test_what_had_not_reached_us_can_be_left_out() -> None:
     assert len(timeline.cut(hours(100), received_by=hours(15))) == 1
 
 
+def test_an_older_version_that_arrives_late_does_not_change_what_was_asked_before() -> None:
+    newer = event("o", at=0, recorded=1, updated=5, received=10, value="2", content="v2")
+    older = event("o", at=0, recorded=1, updated=2, received=99, value="1", content="v1")
+    asked = Timeline.of(PATIENT, [newer]).cut(hours(50), received_by=hours(20))
+    asked_again = Timeline.of(PATIENT, [newer, older]).cut(hours(50), received_by=hours(20))
+    assert asked.digest == asked_again.digest
+
+
 def test_an_event_of_another_patient_is_refused() -> None:
     with pytest.raises(ForeignEventError):
         Timeline.of(UUID(int=9), [event()])
