@@ -19,16 +19,12 @@ from clinical.timeline.timeline import Timeline
 
 
 class Risk(StrEnum):
-    """The events whose probability is read out; the value is the readout's name."""
+    """The happenings whose probability is read out; the value is the name of the readout."""
 
-    EMERGENCY = "emergency_encounter"  # an encounter of class EMER begins
-    INPATIENT = "inpatient_encounter"  # an encounter of class IMP, ACUTE or NONAC begins
-    NEW_CONDITION = "new_condition"  # a condition begins that was not known at the question
-    DEATH = "death"
-
-
-_EMERGENCY_CLASSES = frozenset({f"{CodeSystem.ACT}|EMER"})
-_INPATIENT_CLASSES = frozenset({f"{CodeSystem.ACT}|{code}" for code in ("IMP", "ACUTE", "NONAC")})
+    EMERGENCY = "Emergency visit"  # an encounter of class EMER begins
+    INPATIENT = "Hospital admission"  # an encounter of class IMP, ACUTE or NONAC begins
+    NEW_CONDITION = "New diagnosis"  # a condition is asserted that was not known at the question
+    DEATH = "Death"
 
 
 def happened(risk: Risk, timeline: Timeline, as_of: datetime, horizon: Horizon) -> bool | None:
