@@ -27,6 +27,10 @@ class Risk(StrEnum):
     DEATH = "Death"
 
 
+_EMERGENCY_CLASSES = frozenset({f"{CodeSystem.ACT}|EMER"})
+_INPATIENT_CLASSES = frozenset({f"{CodeSystem.ACT}|{code}" for code in ("IMP", "ACUTE", "NONAC")})
+
+
 def happened(risk: Risk, timeline: Timeline, as_of: datetime, horizon: Horizon) -> bool | None:
     """Whether `risk` came true within the window; None where the record cannot tell.
 
