@@ -1,0 +1,295 @@
+"""The tables, as SQLAlchemy Core metadata: the target of every migration.
+
+Knows columns, keys and indexes. Does not know domain objects: each repository maps its own. Triggers
+live in the migrations alone. Events carry no foreign keys: checking them would halve bulk import,
+and a reading brings its patients along.
+"""
+
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_moment = DateTime(timezone=True)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", Uuid, primary_key=True),
+    Column("site", Text, nullable=False),
+    Column("door", Text, nullable=False),
+    Column("sender_id", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("context", JSONB, nullable=False),
+    Column("received_at", _moment, nullable=False),
+    Column("recorded_at", _moment),
+    Column("num_events", Integer),
+    Column("counts", JSONB),
+    UniqueConstraint("site", "door", "sender_id"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("delivery_id", Uuid, ForeignKey("deliveries.delivery_id"), primary_key=True),
+    Column("position", Text, primary_key=True),
+    Column("reason_code", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("record_type", Text, nullable=False),
+    Column("record_id", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", _moment, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("message_id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("parameters", JSONB, nullable=False),
+    Column("coalesce_key", Text, nullable=False),
+    Column("created_at", _moment, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'waiting'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("due_at", _moment, nullable=False),
+    Column("leased_until", _moment),
+    Column("fence", Integer, nullable=False, server_default=text("0")),
+    Column("last_error_code", Text),
+    Column("finished_at", _moment),
+    # One unstarted message per key; done ones may pile up.
+    Index(
+        "uq_messages_coalesce_key_waiting",
+        "coalesce_key",
+        unique=True,
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index(
+        "ix_messages_due_at_owed",
+        "due_at",
+        postgresql_where=text("state IN ('waiting', 'started')"),
+    ),
+)
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("patient_id", Uuid, primary_key=True),
+    Column("site", Text, nullable=False),
+    Column("record_id", Text, nullable=False),
+    UniqueConstraint("site", "record_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("patient_id", Uuid, nullable=False),
+    Column("available_at", _moment, nullable=False),
+    Column("received_at", _moment, nullable=False),
+    Column("recorded_at", _moment),
+    Column("occurred_earliest", _moment),
+    Column("occurred_latest", _moment),
+    Column("occurred_precision", Text),
+    Column("occurred_text", Text),
+    Column("kind", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("standing", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("code_system", Text, nullable=False),
+    Column("code_value", Text, nullable=False),
+    Column("code_display", Text, nullable=False),
+    Column("value_number", Numeric),
+    Column("value_unit", Text),
+    Column("value_unit_text", Text),
+    Column("value_comparator", Text),
+    Column("value_text", Text),
+    Column("value_other", JSONB),
+    Column("other_codes", JSONB),
+    Column("status", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("encounter", Text, nullable=False),
+    Column("absent_reason", Text, nullable=False),
+    Column("flags", ARRAY(Text)),
+    Column("site", Text, nullable=False),
+    Column("record_type", Text, nullable=False),
+    Column("record_id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("delivery_id", Uuid, nullable=False),
+    Column("updated_at", _moment),
+    Index(None, "patient_id", "available_at"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("manifest_digest", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("vocabulary_digest", Text, nullable=False),
+    Column("registered_at", _moment, nullable=False),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("prediction_id", Uuid, primary_key=True),
+    Column("patient_id", Uuid, nullable=False),
+    Column("as_of", _moment, nullable=False),
+    Column("received_by", _moment, nullable=False),
+    Column("made_at", _moment, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("request", JSONB, nullable=False),  # horizons, actions, seed
+    Column("input_digest", Text, nullable=False),
+    Column("config_digest", Text, nullable=False),
+    Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), nullable=False),
+    Column("capsule", JSONB, nullable=False),  # the rest of it
+    Column("trajectory", JSONB),  # horizons, width, spread
+    Column("latents", LargeBinary),
+    Column("state", LargeBinary),
+    Column("readouts", JSONB, nullable=False),
+    Column("abstention_reason", Text),
+    Column("abstention_detail", Text),
+    Column("familiarity", Double),
+    Column("unseen_code_share", Double, nullable=False),
+    Column("output_digest", Text, nullable=False),
+    UniqueConstraint(
+        "patient_id",
+        "input_digest",
+        "manifest_digest",
+        "config_digest",
+        "purpose",
+        name="uq_predictions_question",
+    ),
+    Index(None, "made_at", "prediction_id"),
+    Index(None, "manifest_digest"),
+)
+
+patient_states = Table(
+    "patient_states",
+    metadata,
+    Column("patient_id", Uuid, primary_key=True),
+    Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), primary_key=True),
+    Column("prediction_id", Uuid, ForeignKey("predictions.prediction_id"), nullable=False),
+    Column("as_of", _moment, nullable=False),
+    Column("state", VECTOR(), nullable=False),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("review_id", Uuid, primary_key=True),
+    Column("prediction_id", Uuid, ForeignKey("predictions.prediction_id"), nullable=False),
+    Column("patient_id", Uuid, nullable=False),
+    Column("priority", Double, nullable=False),
+    Column("opened_at", _moment, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("claimed_by", Text),
+    Column("claimed_until", _moment),
+    Column("closed_at", _moment),
+    Column("closed_reason", Text, nullable=False),
+    Index("ix_reviews_worklist", "state", text("priority DESC"), "review_id"),
+    Index(None, "patient_id"),
+    Index(None, "prediction_id"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", Uuid, primary_key=True),
+    Column("review_id", Uuid, ForeignKey("reviews.review_id"), nullable=False, unique=True),
+    Column("verdict", Text, nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("decided_at", _moment, nullable=False),
+    Column("prediction_digest", Text, nullable=False),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("entry_id", Uuid, primary_key=True),
+    Column("at", _moment, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("refs", JSONB, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Index(
+        "ix_audit_entries_refs",
+        "refs",
+        postgresql_using="gin",
+        postgresql_ops={"refs": "jsonb_path_ops"},
+    ),
+)
+
+# Filled by a trigger with every entry and emptied by the sequencer: finding what has no leaf yet
+# costs what is owed, not the length of the log.
+audit_pending = Table(
+    "audit_pending",
+    metadata,
+    Column("entry_id", Uuid, ForeignKey("audit_entries.entry_id"), primary_key=True),
+)
+
+audit_leaves = Table(
+    "audit_leaves",
+    metadata,
+    Column("leaf_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry_id", Uuid, ForeignKey("audit_entries.entry_id"), nullable=False, unique=True),
+    Column("leaf_hash", LargeBinary, nullable=False),
+)
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("at", _moment, nullable=False),
+    Column("peak_heights", ARRAY(SmallInteger), nullable=False),
+    Column("peak_hashes", ARRAY(LargeBinary), nullable=False),
+)
+
+clinicians = Table(
+    "clinicians",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+)
+
+APPEND_ONLY = ("audit_entries", "audit_leaves", "audit_heads", "decisions")
