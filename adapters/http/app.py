@@ -1,0 +1,37 @@
+"""The web app: routes, what surrounds them, and how errors are told; nothing else."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from adapters.http import audit, health, reviews, sessions, webhooks
+from adapters.http.dependencies import WebDependencies
+from adapters.http.errors import render_errors
+from adapters.http.metrics import WebMetrics
+from adapters.http.middleware import Surroundings
+from adapters.http.openapi import describe
+
+_PAGE = Path(__file__).parent / "static"
+
+
+def create_app(deps: WebDependencies) -> FastAPI:
+    """The web app over these dependencies; loads no model and talks to no broker."""
+    # The interactive documentation pages of the framework load scripts from elsewhere.
+    app = FastAPI(title="clinical-jepa", version="1", docs_url=None, redoc_url=None)
+    app.state.dependencies = deps
+    app.state.metrics = WebMetrics(deps.census)
+    app.state.sign_ins = sessions.SignIns(deps)
+    for room in (webhooks, sessions, reviews, audit, health):
+        app.include_router(room.routes)
+    app.mount("/static", StaticFiles(directory=_PAGE))
+    app.add_api_route("/", _page, include_in_schema=False)
+    render_errors(app)
+    describe(app)
+    app.add_middleware(Surroundings, identities=deps.identities, metrics=app.state.metrics)
+    return app
+
+
+def _page() -> Response:
+    return FileResponse(_PAGE / "review" / "index.html")

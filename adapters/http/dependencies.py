@@ -1,0 +1,106 @@
+"""What the web face needs from outside, as values, ports and callables; assembly joins them.
+
+Knows the shapes of what it is given. Does not know who implements them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Protocol
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from clinical.prediction.prediction import ModelFingerprint
+from clinical.services.intake import Intake
+from clinical.services.ports import Clock, Identities, OpenUnitOfWork
+from clinical.services.review import ReviewService
+from clinical.timeline.event import Event
+
+
+class VerifySignature(Protocol):
+    """Checks the signature of one site over the body as received."""
+
+    def __call__(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Return if genuine and fresh; raises a RejectedError of the verifier's own otherwise."""
+        ...
+
+
+class Callback(Protocol):
+    """What a Nabla callback says of itself."""
+
+    @property
+    def request_uuid(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+
+
+class KnownClinician(Protocol):
+    """Who somebody turned out to be."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def display_name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+
+
+class Clinicians(Protocol):
+    """The local accounts."""
+
+    def verify(self, name: str, password: str) -> KnownClinician | None:
+        """The clinician of this name and password, or None; takes as long either way."""
+        ...
+
+
+class StaticFacts(Protocol):
+    """Birth and sex of several patients at once, without reading their timelines."""
+
+    def __call__(self, patient_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Event]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is refused, and how much is returned."""
+
+    max_webhook_bytes: int = 10 * 1024 * 1024
+    max_marks: int = 2100
+    session_length: timedelta = timedelta(hours=8)
+    failed_sign_ins: int = 5
+    failed_sign_in_window: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebDependencies:
+    """Everything the web face is given. Verifiers are by site: a site without one has no such door.
+
+    `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
+    RejectedError where the bytes are no callback. `model_fingerprint` raises
+    ModelUnavailableError.
+    """
+
+    open_unit_of_work: OpenUnitOfWork
+    intake: Intake
+    reviews: ReviewService
+    clock: Clock
+    identities: Identities
+    clinicians: Clinicians
+    session_key: bytes
+    fhir_verifiers: Mapping[str, VerifySignature]
+    nabla_verifiers: Mapping[str, VerifySignature]
+    parse_callback: Callable[[bytes], Callback]
+    callback_types: frozenset[str]
+    static_facts: StaticFacts
+    census: Callable[[], Mapping[str, int]]
+    model_fingerprint: Callable[[], ModelFingerprint]
+    limits: Limits
+
+
+async def given_dependencies(request: Request) -> WebDependencies:
+    given: Any = request.app.state.dependencies
+    assert isinstance(given, WebDependencies)
+    return given
+
+
+Given = Annotated[WebDependencies, Depends(given_dependencies)]

@@ -1,0 +1,65 @@
+"""Counts for Prometheus, with a registry for each app and no patient data in any label."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from adapters.telemetry import DROPPED_FIELDS
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
+
+
+class WebMetrics:
+    """The measures of one web process."""
+
+    def __init__(self, census: Callable[[], Mapping[str, int]]) -> None:
+        """`census` is asked at every scrape."""
+        self.registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "clinical_http_request_seconds",
+            "Time to answer, by route template.",
+            ["route", "method", "status"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._deliveries = Counter(
+            "clinical_deliveries_total",
+            "Deliveries that were stored or known already, by door.",
+            ["door", "status"],
+            registry=self.registry,
+        )
+        self.registry.register(DROPPED_FIELDS)
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_Census(census))
+
+    def observe(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        known = method if method in _METHODS else "other"
+        self._seconds.labels(route, known, str(status)).observe(seconds)
+
+    def delivered(self, door: str, *, is_new: bool) -> None:
+        """Count a delivery that was taken in."""
+        self._deliveries.labels(door, "new" if is_new else "duplicate").inc()
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The text that Prometheus reads, and its media type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class _Census:
+    def __init__(self, census: Callable[[], Mapping[str, int]]) -> None:
+        self._census = census
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """How much is stored, by name."""
+        family = GaugeMetricFamily("clinical_stored", "How many are stored.", labels=["what"])
+        for name, count in self._census().items():
+            family.add_metric([name], count)
+        yield family
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing is asked of the database when the registry is built."""
+        yield GaugeMetricFamily("clinical_stored", "How many are stored.", labels=["what"])

@@ -1,0 +1,79 @@
+"""What surrounds every answer: a request id, security headers, counts, and a lid on what we broke.
+
+Knows routes by their template only. Does not log paths, bodies or the words of an exception: any of
+them may carry patient data.
+"""
+
+from time import perf_counter
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adapters.http.errors import problem
+from adapters.http.metrics import WebMetrics
+from adapters.telemetry import error_fields, logger
+from clinical.errors import ClinicalError
+from clinical.services.ports import Identities
+
+_log = logger("clinical.http")
+
+# Everything from our own origin, nothing inline; markup can only be made from text nodes.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_CLIENT_WENT_AWAY = 499
+
+
+class Surroundings:
+    """The outermost layer of the app; plain ASGI, so that streamed bodies stay streamed."""
+
+    def __init__(self, app: ASGIApp, identities: Identities, metrics: WebMetrics) -> None:
+        """Wrap `app`."""
+        self.app = app
+        self.identities = identities
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = str(self.identities.new())
+        scope["clinical_request_id"] = request_id
+        began, statuses = perf_counter(), list[int]()
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                headers = MutableHeaders(scope=message)
+                headers.update({**_HEADERS, "X-Request-Id": request_id})
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:  # noqa: BLE001 - the last lid: nothing of it may reach anybody
+            _log.error("request broke", request_id=request_id, **error_fields(error))
+            if not statuses:
+                await problem(ClinicalError, request_id)(scope, receive, send_with_headers)
+        route = getattr(scope.get("route"), "path", "none")
+        status = statuses[0] if statuses else _CLIENT_WENT_AWAY
+        self.metrics.observe(route, scope["method"], status, perf_counter() - began)

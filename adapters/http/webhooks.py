@@ -1,0 +1,180 @@
+"""The doors: signed deliveries are stored raw and answered; what they mean is worked out later.
+
+Knows the order of checks (site, media type, size, signature, and only then a look inside). Does not
+know what a resource or a note is.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, status
+
+from adapters.http.bodies import read_limited, require_json
+from adapters.http.dependencies import Given, VerifySignature, WebDependencies
+from adapters.http.errors import BadSignatureError, UnknownCallbackError, UnknownSiteError
+from adapters.http.schemas import CallbackAnswer, DeliveryReceipt, problems
+from clinical.audit.entry import Act
+from clinical.errors import RejectedError
+from clinical.services.delivery import Delivery, Door
+from clinical.services.intake import Receipt
+
+_REFUSALS = problems(400, 401, 404, 409, 413, 415)
+_RAW_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/fhir+json": {"schema": {"type": "object"}},
+        },
+    }
+}
+# The lexical rule of a FHIR id, which a resource type also keeps.
+Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
+
+routes = APIRouter(prefix="/v1", tags=["webhooks"])
+
+
+async def _from_ehr(site: str, request: Request, given: Given) -> bytes:
+    return await _signed_body(site, request, given, given.fhir_verifiers)
+
+
+async def _from_nabla(site: str, request: Request, given: Given) -> bytes:
+    return await _signed_body(site, request, given, given.nabla_verifiers)
+
+
+async def _signed_body(
+    site: str,
+    request: Request,
+    given: WebDependencies,
+    verifiers: Mapping[str, VerifySignature],
+) -> bytes:
+    """The body as received, once its signature is known to be genuine."""
+    verify = verifiers.get(site)
+    if verify is None:
+        raise UnknownSiteError("no site of this name may deliver here")
+    require_json(request)
+    body = await read_limited(request, given.limits.max_webhook_bytes)
+    try:
+        verify(request.headers, body)
+    except RejectedError as error:
+        raise BadSignatureError("the delivery is not signed by this site, or not now") from error
+    return body
+
+
+EhrBody = Annotated[bytes, Depends(_from_ehr)]
+NablaBody = Annotated[bytes, Depends(_from_nabla)]
+
+
+@routes.post(
+    "/fhir/{site}",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=_REFUSALS,
+    openapi_extra=_RAW_BODY,
+)
+def deliver(site: str, body: EhrBody, request: Request, given: Given) -> DeliveryReceipt:
+    """Take in one FHIR resource or Bundle, signed as Standard Webhooks says.
+
+    `webhook-id` makes redelivery harmless: the same id with the same bytes gets the same answer.
+    Signed bytes that are no JSON are stored and quarantined, not refused: nothing is lost.
+    """
+    return _accept(request, given, site, Door.FHIR, body, request.headers["webhook-id"], {})
+
+
+@routes.put(
+    "/fhir/{site}/{resource_type}/{resource_id}",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=_REFUSALS,
+    openapi_extra=_RAW_BODY,
+)
+def deliver_resource(
+    site: str,
+    resource_type: Name,
+    resource_id: Name,
+    body: EhrBody,
+    request: Request,
+    given: Given,
+) -> DeliveryReceipt:
+    """Take in one resource as a FHIR rest-hook subscription sends it, signed likewise."""
+    context = {"type": resource_type, "id": resource_id}
+    return _accept(request, given, site, Door.FHIR, body, request.headers["webhook-id"], context)
+
+
+@routes.post("/nabla/{site}/connect", responses=_REFUSALS, openapi_extra=_RAW_BODY)
+def nabla_connect(site: str, body: NablaBody, request: Request, given: Given) -> CallbackAnswer:
+    """Take in a Nabla Connect callback and answer as its protocol says.
+
+    A signed callback that cannot be understood is kept for the quarantine before it gets its 400.
+    """
+    try:
+        callback = given.parse_callback(body)
+        sender_id = callback.request_uuid
+    except RejectedError:
+        callback, sender_id = None, _digest_id(body)
+    _take_in(request, given, site, Door.NABLA_CONNECT, body, sender_id, {})
+    if callback is None or callback.type not in given.callback_types:
+        raise UnknownCallbackError("no callback of this type is known")
+    return CallbackAnswer(request_uuid=callback.request_uuid)
+
+
+@routes.post(
+    "/nabla/{site}/normalized-data",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=_REFUSALS,
+    openapi_extra=_RAW_BODY,
+)
+def nabla_normalized_data(
+    site: str, body: NablaBody, request: Request, given: Given
+) -> DeliveryReceipt:
+    """Take in the response of Nabla's `generate-normalized-data` in our envelope, signed alike.
+
+    The digest of the bytes is its identity: the same envelope again gets the same answer.
+    """
+    return _accept(request, given, site, Door.NABLA_NORMALIZED, body, _digest_id(body), {})
+
+
+def _digest_id(body: bytes) -> str:
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+def _accept(
+    request: Request,
+    given: WebDependencies,
+    site: str,
+    door: Door,
+    body: bytes,
+    sender_id: str,
+    context: dict[str, str],
+) -> DeliveryReceipt:
+    receipt = _take_in(request, given, site, door, body, sender_id, context)
+    return DeliveryReceipt(
+        delivery_id=receipt.delivery_id, digest=receipt.digest, status="accepted"
+    )
+
+
+def _take_in(
+    request: Request,
+    given: WebDependencies,
+    site: str,
+    door: Door,
+    body: bytes,
+    sender_id: str,
+    context: dict[str, str],
+) -> Receipt:
+    now = given.clock.now()
+    delivery = Delivery(
+        delivery_id=given.identities.new(),
+        site=site,
+        door=door,
+        sender_id=sender_id,
+        body=body,
+        content_type=require_json(request),
+        received_at=now,
+        context=context,
+    )
+    request_id = str(request.scope.get("clinical_request_id", ""))
+    receipt = given.intake.receive(
+        delivery, Act(actor=f"site:{site}", at=now, request_id=request_id)
+    )
+    request.app.state.metrics.delivered(door.value, is_new=receipt.is_new)
+    return receipt
