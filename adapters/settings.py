@@ -3,6 +3,7 @@
 Only the composition roots read this; everybody else receives values.
 """
 
+import os
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -54,3 +55,9 @@ class Settings(BaseSettings):
     model_timeout_ms: int = 10_000
     """A request that waited longer than this is refused, and retried by the worker."""
     model_queue_capacity: int = 256
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of this process with these settings changed, for a child that reads them."""
+    inherited = dict(os.environ)  # noqa: TID251 - the one place that may
+    return inherited | {f"CLINICAL_{name.upper()}": value for name, value in changes.items()}

@@ -55,10 +55,6 @@ ALLOWED_FIELDS = frozenset(
 DROPPED_FIELDS = Counter(
     "clinical_log_fields_dropped", "Log fields left out because they are not on the allow-list."
 )
-MESSAGES = Counter(
-    "clinical_messages", "Messages of the outbox by what became of an attempt.", ["kind", "outcome"]
-)
-PUBLISHED = Counter("clinical_messages_published", "Message ids handed to the broker.")
 
 _Line = MutableMapping[str, Any]
 

@@ -1,0 +1,46 @@
+"""Keys that nobody configured: made once, kept in the data folder, readable by its owner alone.
+
+Knows where they lie. Does not know what they sign.
+"""
+
+import base64
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import quote
+
+from adapters.settings import Settings
+
+_NUM_BYTES = 32
+
+
+def session_key(settings: Settings) -> bytes:
+    """The key in the settings, or the one made for this data folder."""
+    if settings.session_key is not None:
+        return settings.session_key.get_secret_value().encode()
+    return _kept(settings.data_dir, "session_key").encode()
+
+
+def webhook_secret(settings: Settings, site: str) -> str:
+    """The first Standard Webhooks secret of a site: the configured one, or one made and kept."""
+    configured = settings.webhook_secrets.get(site)
+    if configured:
+        return configured[0].get_secret_value()
+    return f"whsec_{_kept(settings.data_dir, f'webhook_{quote(site, safe=str())}')}"
+
+
+def _kept(data_dir: Path, name: str) -> str:
+    folder = data_dir / "secrets"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / name
+    if not path.exists():
+        made = folder / f"{name}.{os.getpid()}"
+        made.touch(mode=0o600)
+        made.write_text(base64.b64encode(secrets.token_bytes(_NUM_BYTES)).decode())
+        try:
+            path.hardlink_to(made)  # fails where another process was faster, whose key then stands
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    return path.read_text()

@@ -1,0 +1,134 @@
+"""The worker process: every journey joined with the adapters that it needs. It never loads torch.
+
+Knows which class implements which port. Does not know the broker beyond where it is.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from adapters import telemetry
+from adapters.assembly.database import database_url
+from adapters.clock import SystemClock, TimeOrderedIdentities
+from adapters.db.doorbell import Doorbell, open_doorbell
+from adapters.db.engine import create_engine
+from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.fhir.client import FhirGateway
+from adapters.fhir.reader import BulkReader, StrictReader
+from adapters.meds.reader import MedsReader
+from adapters.model_server.client import HttpModelServer
+from adapters.nabla.reader import ConnectReader, NormalizedReader
+from adapters.settings import Settings
+from clinical.services.audit import AuditService
+from clinical.services.delivery import Door
+from clinical.services.intake import Intake
+from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader
+from clinical.services.prediction import PredictionService
+from clinical.services.writeback import WriteBackService
+
+# The client waits a little longer than the server lets a question wait, so the server's word counts.
+_EXTRA_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """Where ids of messages travel: an AMQP broker, or a folder where there is none."""
+
+    url: str | None
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a worker works with; the connections in it belong to the process that made it."""
+
+    open_unit_of_work: OpenUnitOfWork
+    clock: Clock
+    identities: Identities
+    lease: timedelta
+    intake: Intake
+    predictions: PredictionService
+    write_backs: WriteBackService
+    audit: AuditService
+    open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
+
+
+def broker(settings: Settings) -> Broker:
+    """The broker in the settings, or the folder of the embedded one."""
+    url = settings.broker_url.get_secret_value() if settings.broker_url else None
+    return Broker(url=url, folder=settings.data_dir.absolute() / "broker")
+
+
+def readers() -> dict[Door, Reader]:
+    """Who understands what came by which door."""
+    return {
+        Door.FHIR: StrictReader(),
+        Door.FHIR_BULK: BulkReader(),
+        Door.NABLA_CONNECT: ConnectReader(),
+        Door.NABLA_NORMALIZED: NormalizedReader(),
+        Door.MEDS: MedsReader(),
+    }
+
+
+def models(settings: Settings) -> HttpModelServer:
+    """The model process, over HTTP."""
+    return HttpModelServer(
+        f"http://{settings.model_host}:{settings.model_port}",
+        settings.model_timeout_ms / 1000 + _EXTRA_SECONDS,
+    )
+
+
+def open_parts(settings: Settings, database_url: str) -> Parts:
+    """Everything a process of the worker needs, with connections of its own."""
+    clock, identities = SystemClock(), TimeOrderedIdentities()
+    open_unit_of_work = unit_of_work_factory(create_engine(database_url, pool_size=2))
+    return Parts(
+        open_unit_of_work=open_unit_of_work,
+        clock=clock,
+        identities=identities,
+        lease=timedelta(seconds=settings.lease_seconds),
+        intake=Intake(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            readers=readers(),
+        ),
+        predictions=PredictionService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            models=models(settings),
+        ),
+        write_backs=WriteBackService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            ehr=FhirGateway(settings.ehr_base_urls),
+        ),
+        audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
+        open_doorbell=lambda: open_doorbell(database_url),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProcess:
+    """What `clinical worker` runs with; `open_parts` is for each process that works."""
+
+    broker: Broker
+    concurrency: int
+    open_parts: Callable[[], Parts]
+
+
+@contextmanager
+def process(*, concurrency: int | None = None) -> Iterator[WorkerProcess]:
+    """A worker process by the settings."""
+    telemetry.configure("worker")
+    settings = Settings()
+    with database_url(settings) as url:
+        yield WorkerProcess(
+            broker=broker(settings),
+            concurrency=concurrency or settings.worker_concurrency,
+            open_parts=lambda: open_parts(settings, url),
+        )

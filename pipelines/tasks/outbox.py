@@ -1,0 +1,103 @@
+"""The relay: hands the ids of owed work to the broker. Nothing else publishes.
+
+The outbox is the truth and the broker a convenience: an id is published in the transaction that
+claims its message, so a crash at any point leaves the message claimable again, and a lost id comes
+back when the lease of its message runs out. Knows leases and depths. Does not know what work is.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from adapters import telemetry
+from clinical.services.audit import AuditService
+from clinical.services.ports import Clock, OpenUnitOfWork
+
+# So few ids lie in the broker that the last is taken well within its message's lease.
+WINDOW = 64
+_SWEEP_SECONDS = 1.0
+_SECONDS_WHILE_FULL = 0.02
+_LONGEST_BACK_OFF_SECONDS = 5.0
+_LOG = telemetry.logger(__name__)
+
+
+class Line(Protocol):
+    """An open connection to the broker."""
+
+    def depth(self) -> int:
+        """How many ids wait for a worker."""
+        ...
+
+    def publish(self, message_id: UUID) -> None:
+        """Hand over an id; returns once the broker has it."""
+        ...
+
+
+class Doorbell(Protocol):
+    """Rings when a message was added to the outbox."""
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Return when it rings or the time is over; whether it rang."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """Publishes until stopped, whatever breaks meanwhile; also gives audit entries their leaves."""
+
+    open_unit_of_work: OpenUnitOfWork
+    clock: Clock
+    audit: AuditService
+    lease: timedelta
+    open_line: Callable[[], AbstractContextManager[Line]]
+    open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Work until `stopping` is set; an error is waited out and everything opened again."""
+        num_failures = 0
+        while not self.stopping.is_set():
+            try:
+                with self.open_doorbell() as doorbell, self.open_line() as line:
+                    while not self.stopping.is_set():
+                        self.turn(line, doorbell)
+                        num_failures = 0
+            except Exception as error:  # noqa: BLE001 - the relay outlives database and broker
+                num_failures += 1
+                seconds = min(0.25 * 2 ** min(num_failures, 10), _LONGEST_BACK_OFF_SECONDS)
+                fields = telemetry.error_fields(error)
+                _LOG.warning("relay interrupted", retry_in_seconds=seconds, **fields)
+                self.stopping.wait(seconds)
+
+    def turn(self, line: Line, doorbell: Doorbell) -> None:
+        """Sequence, publish what fits, then wait for news, at most until the next sweep."""
+        began = time.monotonic()
+        self.audit.sequence()
+        while not self.stopping.is_set():
+            is_more_likely = self.publish(line)
+            left = began + _SWEEP_SECONDS - time.monotonic()
+            if left <= 0:
+                return
+            if is_more_likely:
+                self.stopping.wait(_SECONDS_WHILE_FULL)
+            else:
+                doorbell.wait(left)
+
+    def publish(self, line: Line) -> bool:
+        """Publish as many ids as the window has room for; whether more are likely waiting."""
+        room = WINDOW - line.depth()
+        if room <= 0:
+            return True
+        with self.open_unit_of_work() as uow:
+            messages = uow.outbox.claim(room, self.clock.now(), self.lease)
+            for message in messages:
+                line.publish(message.message_id)
+            uow.commit()
+        if messages:
+            _LOG.info("published", num_published=len(messages))
+        return len(messages) == room
