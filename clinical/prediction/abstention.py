@@ -14,6 +14,7 @@ class AbstentionReason(StrEnum):
     INTERVAL_TOO_WIDE = "interval_too_wide"
     HEADS_DISAGREE = "heads_disagree"
     NEVER_MEASURED = "never_measured"  # the patient has no value from which to forecast
+    PATIENT_DECEASED = "patient_deceased"  # the record says so: there is no course to foretell
     MODEL_NOT_NUMERIC = "model_not_numeric"  # the model answered with something that is no number
 
 
