@@ -1,0 +1,47 @@
+"""What a FHIR reference points at: the type and id of a record of the same site."""
+
+from adapters.fhir.errors import Reason, RecordError
+
+Target = tuple[str, str]
+"""Type and id, e.g. `("Patient", "123")`."""
+
+_MAX_ID_LENGTH = 64
+
+
+def is_valid_id(text: str) -> bool:
+    """Whether `text` may be a resource id: 1 to 64 of `A-Z a-z 0-9 - .` (R4 section 2.24.0.1)."""
+    plain = text.replace("-", "").replace(".", "")
+    return (
+        len(text) <= _MAX_ID_LENGTH
+        and text != ""
+        and (plain == "" or (plain.isascii() and plain.isalnum()))
+    )
+
+
+def target_of(reference: str, links: dict[str, Target], path: str) -> Target:
+    """The record that a literal reference names, through the Bundle's `links` from fullUrl where it is there.
+
+    Of an absolute URL only the last two segments count; `_history/…` is dropped: a version of a
+    record is that record.
+
+    Raises:
+        RecordError: it is a `urn:` that nobody carries, a search, a contained resource, or no reference.
+    """
+    if reference in links:
+        return links[reference]
+    if reference.startswith("urn:"):
+        raise RecordError(
+            Reason.UNRESOLVED_REFERENCE, f"{path}: nobody in this delivery carries this URN"
+        )
+    if "?" in reference or reference.startswith("#"):
+        raise RecordError(
+            Reason.LOGICAL_REFERENCE, f"{path}: a search or a contained resource is no identity"
+        )
+    segments = reference.split("/")
+    if len(segments) > 3 and segments[-2] == "_history":
+        segments = segments[:-2]
+    if len(segments) < 2 or not segments[-2].isalpha():
+        raise RecordError(Reason.UNRESOLVED_REFERENCE, f"{path}: a reference is written Type/id")
+    if not is_valid_id(segments[-1]):
+        raise RecordError(Reason.BAD_ID, f"{path}: the id in the reference is not a FHIR id")
+    return segments[-2], segments[-1]
