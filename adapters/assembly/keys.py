@@ -4,7 +4,6 @@ Knows where they lie. Does not know what they sign.
 """
 
 import base64
-import os
 import secrets
 from pathlib import Path
 from urllib.parse import quote
@@ -34,7 +33,7 @@ def _kept(data_dir: Path, name: str) -> str:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / name
     if not path.exists():
-        made = folder / f"{name}.{os.getpid()}"
+        made = folder / f"{name}.{secrets.token_hex(8)}"
         made.touch(mode=0o600)
         made.write_text(base64.b64encode(secrets.token_bytes(_NUM_BYTES)).decode())
         try:
