@@ -1,0 +1,190 @@
+"""One question, asked of the network: what it says of the patient, before calibration.
+
+Knows how a timeline is read in two pieces, so that a long history costs its length once and the
+newest events can be left out one group at a time. Does not know calibration or when to decline.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clinical.prediction.action import Action
+from clinical.prediction.horizon import Horizon
+from clinical.prediction.request import PredictionRequest
+from clinical.timeline.event import Event, Source
+from clinical.timeline.timeline import Known, Timeline
+from clinical.worldmodel.batch import TimelineBatch, join
+from clinical.worldmodel.jepa import Encoded, Jepa, Reading, Remembered
+from clinical.worldmodel.predictor import Plan
+from clinical.worldmodel.readout import RawReadouts, log_odds
+from clinical.worldmodel.shapes import SECONDS_PER_DAY
+from clinical.worldmodel.tally import Tally
+from clinical.worldmodel.tensorize import Tensorizer, day_of
+
+RECENT = 512
+"""About how many of the newest events can be left out to see what the answer leans on."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A timeline as the network has read it: `earlier` is remembered, `recent` can be read again."""
+
+    earlier: Remembered | None
+    tally: Tally
+    recent: tuple[Known, ...]
+    batch: TimelineBatch
+    num_unseen: int
+    num_events: int
+    values: dict[int, tuple[UUID, ...]]  # the newest events of each numeric series, newest first
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the network says: the trained windows come first, then those asked beside them."""
+
+    state: Float[Tensor, "1 D"]
+    latents: Float[Tensor, "H K L"]
+    raw: RawReadouts
+
+
+def read_history(model: Jepa, tensorizer: Tensorizer, timeline: Timeline, device: str) -> History:
+    """Read a timeline; everything but its newest bundles is read once and remembered."""
+    standing = timeline.standing
+    split = max(0, len(standing) - RECENT)
+    while 0 < split < len(standing) and standing[split - 1].at == standing[split].at:
+        split -= 1  # a bundle is never split
+    earlier, tally, num_unseen = None, Tally(), 0
+    values: dict[int, tuple[UUID, ...]] = {}
+    if split:
+        before, tally = tensorizer.known(standing[:split])
+        before = before.to(device)
+        earlier = model.encode(before).remembered
+        num_unseen = before.num_unseen[0]
+        values = newest_values(before, {})
+    batch, _ = tensorizer.known(standing[split:], tally)
+    return History(
+        earlier=earlier,
+        tally=tally,
+        recent=standing[split:],
+        batch=batch.to(device),
+        num_unseen=num_unseen + batch.num_unseen[0],
+        num_events=len(standing),
+        values=newest_values(batch, values),
+    )
+
+
+def newest_values(
+    batch: TimelineBatch, earlier: dict[int, tuple[UUID, ...]], limit: int = 3
+) -> dict[int, tuple[UUID, ...]]:
+    """The newest events of each series, newest first, at most `limit` of each."""
+    newest = dict(earlier)
+    for series, place in zip(batch.value_series.tolist(), batch.value_event.tolist(), strict=True):
+        newest[series] = (batch.event_ids[place], *newest.get(series, ()))[:limit]
+    return newest
+
+
+def ask(
+    model: Jepa,
+    tensorizer: Tensorizer,
+    history: History,
+    request: PredictionRequest,
+    horizons: Sequence[Horizon],
+) -> Answer:
+    """The network's answer for the trained windows and for `horizons`."""
+    device = history.batch.birth_day.device
+    encoded = model.encode(history.batch, history.earlier)
+    reading = read_at(model, history.batch, encoded, request)
+    asked = [_days(horizon) for horizon in (*model.config.horizons, *horizons)]
+    bounds = torch.tensor([asked], dtype=torch.float32, device=device)
+    plan = plan_of(model, tensorizer, request) if request.actions else None
+    latents, raw = model.forecast(reading, bounds, plan)
+    return Answer(reading.state, latents[0], raw)
+
+
+def read_at(
+    model: Jepa, batch: TimelineBatch, encoded: Encoded, request: PredictionRequest
+) -> Reading:
+    """The patient at the moment of the question, for every timeline of the batch."""
+    return model.read(batch, encoded, *question(batch, request))
+
+
+def question(
+    batch: TimelineBatch, request: PredictionRequest
+) -> tuple[Int[Tensor, " Q"], Float[Tensor, " Q"]]:
+    """Row and day of one and the same question, asked of every timeline of the batch."""
+    device = batch.birth_day.device
+    row = torch.arange(batch.num_timelines, device=device)
+    return row, torch.full((len(row),), day_of(request.as_of), dtype=torch.float64, device=device)
+
+
+def _days(horizon: Horizon) -> tuple[float, float]:
+    day = timedelta(days=1)
+    return (horizon.start / day, horizon.end / day)
+
+
+def plan_of(model: Jepa, tensorizer: Tensorizer, request: PredictionRequest) -> Plan:
+    """The request's actions as the predictor sees them, soonest first."""
+    device = next(model.parameters()).device
+    ordered = sorted(request.actions, key=lambda action: (action.after, action.code.key))
+    events = [_as_event(action, request) for action in ordered[: model.config.max_actions]]
+    vectors = model.embedding(tensorizer.actions(events).to(device))
+    days = [
+        action.after.total_seconds() / SECONDS_PER_DAY
+        for action in ordered[: model.config.max_actions]
+    ]
+    return Plan(
+        vectors[None],
+        torch.tensor([days], dtype=torch.float32, device=device),
+        torch.ones(1, len(days), dtype=torch.bool, device=device),
+        torch.ones(1, dtype=torch.bool, device=device),
+    )
+
+
+def _as_event(action: Action, request: PredictionRequest) -> Event:
+    source = Source(
+        site="", record_type="Plan", record_id="", digest="", delivery_id=request.prediction_id
+    )
+    return Event(
+        patient_id=request.patient_id,
+        kind=action.kind,
+        code=action.code,
+        source=source,
+        received_at=request.as_of + action.after,
+        value=action.dose,
+    )
+
+
+def cumulative_log_odds(
+    intensity: Float[Tensor, "n H K F"], windows: Sequence[tuple[float, float]], horizon: Horizon
+) -> Float[Tensor, "n K F"]:
+    """The log odds of at least one happening in `horizon`, from the intensities of the trained windows.
+
+    Each window's intensity counts by the share of it that `horizon` covers, and the last goes on
+    beyond its end; so a window within another is never more likely than it.
+    """
+    start, end = _days(horizon)
+    shares = []
+    for place, (first, last) in enumerate(windows):
+        reach = end if place == len(windows) - 1 else last
+        covered = max(0.0, min(end, reach) - max(start, first))
+        shares.append(covered / (last - first))
+    weights = intensity.new_tensor(shares)[:, None, None]
+    return log_odds((intensity[:, : len(windows)] * weights).sum(1))
+
+
+def without(
+    tensorizer: Tensorizer, history: History, hidden: Sequence[frozenset[UUID]], device: str
+) -> TimelineBatch:
+    """The recent part once per set of hidden events, each as if those events were not on record."""
+    variants = [
+        tensorizer.known(
+            [k for k in history.recent if k.event.event_id not in names], history.tally
+        )[0]
+        for names in hidden
+    ]
+    return join(variants).to(device)

@@ -1,0 +1,93 @@
+"""The choices that make a model: its sizes, its horizons, and when it must decline to answer.
+
+Knows numbers only. Frozen: a trained model is what its configuration says.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
+from typing import Any
+
+from clinical.prediction.horizon import Horizon
+
+CODE_VERSION = "worldmodel/1"
+"""Changes whenever the same weights would give other numbers."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Sizes and horizons of the network; `windows_days` are the windows that it is trained on."""
+
+    width: int = 64
+    latent: int = 64
+    num_layers: int = 2
+    num_predictor_layers: int = 2
+    num_attention_heads: int = 4
+    num_heads: int = 4
+    num_bundle_queries: int = 2
+    num_window_queries: int = 4
+    num_buckets: int = 1024
+    max_actions: int = 16
+    dropout: float = 0.1
+    projector_width: int = 256
+    windows_days: tuple[tuple[float, float], ...] = ((0, 7), (7, 30), (30, 90), (90, 365))
+    """One after the other, without gaps, from the question on."""
+
+    @property
+    def horizons(self) -> tuple[Horizon, ...]:
+        """The trained windows, nearest first."""
+        return tuple(Horizon(timedelta(days=s), timedelta(days=e)) for s, e in self.windows_days)
+
+    @property
+    def whole(self) -> Horizon:
+        """From the question to the end of the last trained window."""
+        return Horizon(timedelta(0), timedelta(days=self.windows_days[-1][1]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ModelConfig":
+        """The configuration that `to_json` wrote; raises TypeError for unknown names."""
+        windows = tuple((float(s), float(e)) for s, e in values["windows_days"])
+        return cls(**{**values, "windows_days": windows})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the training objective; design section 7.5 with the grounding weight of 7.15."""
+
+    regulariser: float = 0.1
+    grounding: float = 4.0
+    inverse: float = 0.1
+    num_directions: int = 64
+    num_knots: int = 17
+    knot_limit: float = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbstentionLimits:
+    """Beyond which the model declines to answer."""
+
+    min_events: int = 5
+    max_unseen_code_share: float = 0.3
+    max_familiarity: float = 1.0
+    max_head_range: float = 0.3  # of a calibrated probability, over the heads
+    max_head_share: float = 0.5  # of a quantity's 90 % interval that the heads' medians span
+    max_width_ratio: float = 1.5  # of a quantity's 90 % interval to that of the training patients
+    min_patients: int = 15  # calibration patients behind an interval
+    min_outcomes: int = 8  # calibration patients with, and without, the outcome
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "AbstentionLimits":
+        """The limits that `to_json` wrote; names that are not known are refused."""
+        known = {field.name for field in fields(cls)}
+        if unknown := set(values) - known:
+            raise TypeError(f"unknown limits: {sorted(unknown)}")
+        return cls(**values)

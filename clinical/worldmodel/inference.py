@@ -1,0 +1,192 @@
+"""Questions in, forecasts out: deterministic, without gradients, and each question as if it were alone.
+
+Knows calibration and when to decline. Every question is computed by itself, in the same order of
+operations whatever it is batched with: a batch of one gives the bits of a batch of many. Guaranteed
+for one build of torch, one device and one number of threads; across those only to about 1e-5.
+"""
+
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clinical.prediction.abstention import Abstention, AbstentionReason
+from clinical.prediction.horizon import Horizon
+from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
+from clinical.prediction.readout import Readout
+from clinical.prediction.request import PredictionRequest
+from clinical.prediction.trajectory import LatentTrajectory
+from clinical.timeline.event import EventKind, Standing
+from clinical.timeline.timeline import Timeline
+from clinical.worldmodel.answering import Answer, History, ask, read_history
+from clinical.worldmodel.calibrated import Calibration
+from clinical.worldmodel.config import CODE_VERSION, AbstentionLimits
+from clinical.worldmodel.evidence import lean
+from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.speaking import Speaker
+from clinical.worldmodel.tensorize import Tensorizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """A loaded model that answers questions."""
+
+    model: Jepa
+    tensorizer: Tensorizer
+    calibration: Calibration
+    limits: AbstentionLimits
+    fingerprint: ModelFingerprint
+    device: str
+
+    @property
+    def horizons(self) -> tuple[Horizon, ...]:
+        """The windows that the model was trained for, nearest first."""
+        return self.model.config.horizons
+
+    def forecast(self, questions: Sequence[tuple[PredictionRequest, Timeline]]) -> list[Forecast]:
+        """One forecast per question, in order.
+
+        Whatever became known after a request's `as_of`, or reached us after its `received_by`, is
+        cut away before anything is read.
+        """
+        with torch.no_grad():
+            return [self._answer(request, timeline) for request, timeline in questions]
+
+    def _answer(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
+        timeline = _as_known(request, timeline)
+        capsule = self._capsule(request, timeline)
+        history = read_history(self.model, self.tensorizer, timeline, self.device)
+        unseen = history.num_unseen / max(1, history.num_events)
+        early = self._declined_unasked(timeline, unseen)
+        if early is not None:
+            return _withheld(early, capsule, unseen, None)
+        horizons = request.horizons or self.horizons
+        spoken = horizons if request.horizons else (*horizons, self.model.config.whole)
+        answer = ask(self.model, self.tensorizer, history, request, horizons)
+        familiarity = self._familiarity(answer)
+        late = self._declined(answer, familiarity)
+        if late is not None:
+            return _withheld(late, capsule, unseen, familiarity)
+        return Forecast(
+            trajectory=self._trajectory(answer, horizons),
+            readouts=self._readouts(request, history, answer, horizons, spoken),
+            abstention=None,
+            familiarity=familiarity,
+            unseen_code_share=unseen,
+            capsule=capsule,
+        )
+
+    def _capsule(self, request: PredictionRequest, timeline: Timeline) -> Capsule:
+        return Capsule(
+            input_digest=timeline.digest,
+            config_digest=request.config_digest,
+            model=self.fingerprint,
+            code_version=CODE_VERSION,
+            torch_version=str(torch.__version__),
+            device=self.device,
+            seed=request.seed,
+            num_events=len(timeline),
+        )
+
+    def _declined_unasked(self, timeline: Timeline, unseen: float) -> Abstention | None:
+        if any(
+            e.kind is EventKind.DEATH and e.standing is Standing.ASSERTED for e in timeline.events
+        ):
+            return Abstention(AbstentionReason.PATIENT_DECEASED, "a death is on record")
+        num_events = sum(event.kind is not EventKind.PATIENT for event in timeline.events)
+        if num_events < self.limits.min_events:
+            return Abstention(
+                AbstentionReason.TOO_FEW_EVENTS,
+                f"fewer than {self.limits.min_events} events are on record",
+            )
+        if unseen > self.limits.max_unseen_code_share:
+            return Abstention(
+                AbstentionReason.UNFAMILIAR_CODES,
+                f"more than {self.limits.max_unseen_code_share:.0%} of the codes are unknown to the model",
+            )
+        return None
+
+    def _declined(self, answer: Answer, familiarity: float | None) -> Abstention | None:
+        raw = answer.raw
+        said = (answer.state, answer.latents, raw.quantiles, raw.intensity)
+        if not all(bool(torch.isfinite(numbers).all()) for numbers in said):
+            return Abstention(
+                AbstentionReason.MODEL_NOT_NUMERIC,
+                "the model answered with something that is no number",
+            )
+        if familiarity is not None and familiarity > self.limits.max_familiarity:
+            return Abstention(
+                AbstentionReason.UNFAMILIAR_PATIENT,
+                "the patient is further from the training patients than 99 % of those set aside",
+            )
+        return None
+
+    def _familiarity(self, answer: Answer) -> float | None:
+        fitted = self.calibration.familiarity
+        if fitted is None:
+            return None
+        distance = float(fitted.distance(answer.state)[0])
+        return distance if distance == distance else None  # noqa: PLR0124 - NaN is not itself
+
+    def _trajectory(self, answer: Answer, horizons: Sequence[Horizon]) -> LatentTrajectory:
+        latents = answer.latents[-len(horizons) :]
+        mean = latents.mean(1)
+        spread = (latents - mean[:, None]).square().mean((1, 2)).sqrt()
+        return LatentTrajectory(
+            horizons=tuple(horizons),
+            width=mean.shape[1],
+            data=_bytes(mean),
+            spread=tuple(spread.tolist()),
+            state=_bytes(answer.state),
+        )
+
+    def _readouts(
+        self,
+        request: PredictionRequest,
+        history: History,
+        answer: Answer,
+        horizons: Sequence[Horizon],
+        spoken: Sequence[Horizon],
+    ) -> tuple[Readout, ...]:
+        speaker = Speaker(
+            vocabulary=self.tensorizer.vocabulary,
+            windows=self.model.config.windows_days,
+            calibration=self.calibration,
+            limits=self.limits,
+        )
+        leaning = lean(self.model, self.tensorizer, history, request)
+        risks = speaker.risks(answer, leaning, spoken)
+        return (*risks, *speaker.quantities(answer, history, horizons))
+
+
+def _as_known(request: PredictionRequest, timeline: Timeline) -> Timeline:
+    is_cut = all(
+        known.at <= request.as_of and known.event.received_at <= request.received_by
+        for known in timeline.versions
+    )
+    return timeline if is_cut else timeline.cut(request.as_of, received_by=request.received_by)
+
+
+def _withheld(
+    abstention: Abstention, capsule: Capsule, unseen: float, familiarity: float | None
+) -> Forecast:
+    return Forecast(
+        trajectory=None,
+        readouts=(),
+        abstention=abstention,
+        familiarity=familiarity,
+        unseen_code_share=unseen,
+        capsule=capsule,
+    )
+
+
+def _bytes(numbers: Float[Tensor, "*n"]) -> bytes:
+    """Little-endian float32, row-major."""
+    values = array("f", numbers.detach().cpu().flatten().tolist())
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values.tobytes()

@@ -1,0 +1,247 @@
+"""The world model: encode a timeline, append to it, forecast from it, and cost a plan.
+
+Joins the parts of this room. Does not know the loss, calibration, or when to decline.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from clinical.worldmodel.batch import TimelineBatch, kept_events
+from clinical.worldmodel.config import ModelConfig
+from clinical.worldmodel.costing import Goals, energy
+from clinical.worldmodel.embedding import EventEmbedding
+from clinical.worldmodel.encoder import NUM_AGE_FEATURES, BundleEncoder, age_features
+from clinical.worldmodel.families import FAMILIES
+from clinical.worldmodel.memory import CHUNK, Memory
+from clinical.worldmodel.objective import Projector
+from clinical.worldmodel.predictor import Plan, Predictor
+from clinical.worldmodel.randomness import Dropout
+from clinical.worldmodel.readout import RawReadouts, Readouts
+from clinical.worldmodel.statistics import NUM_FEATURES, features
+from clinical.worldmodel.targets import WindowEncoder
+from clinical.worldmodel.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """All that the network keeps of a timeline: `[J, D]` and `[D]` floats, however long it is."""
+
+    memory: Float[Tensor, "B J D"]
+    static: Float[Tensor, "B D"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The memory before the first bundle (place 0) and after each one."""
+
+    memories: Float[Tensor, "B T1 J D"]
+    days: Float[Tensor, "B T1"]  # of the bundles; -inf at place 0, +inf where padded
+    static: Float[Tensor, "B D"]
+    events: Float[Tensor, "N D"]
+    is_kept: Bool[Tensor, " N"]
+
+    def place(self, row: Int[Tensor, " Q"], day: Float[Tensor, " Q"]) -> Int[Tensor, " Q"]:
+        """How many bundles of timeline `row` were known on `day`."""
+        found = torch.searchsorted(self.days[row], day[:, None].contiguous(), right=True)
+        return found.squeeze(1) - 1
+
+    @property
+    def remembered(self) -> Remembered:
+        """What to carry on from after the last bundle."""
+        lengths = torch.isfinite(self.days).sum(1)
+        rows = torch.arange(len(lengths), device=lengths.device)
+        return Remembered(self.memories[rows, lengths], self.static)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The patient at the moment of a question."""
+
+    state: Float[Tensor, "Q D"]
+    features: Float[Tensor, "Q S F"]
+
+
+class Jepa(nn.Module):
+    """A temporal joint-embedding predictive architecture over bundles of clinical events."""
+
+    def __init__(self, config: ModelConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        width = config.width
+        self.config = config
+        num_series = len(vocabulary.numeric) + len(FAMILIES)
+        self.embedding = EventEmbedding(config, vocabulary)
+        self.bundles = BundleEncoder(config)
+        self.memory = Memory(config)
+        self.from_memory = nn.Linear(config.num_layers * width, width)
+        self.from_features = nn.Linear(num_series * NUM_FEATURES, width, bias=False)
+        self.from_static = nn.Linear(width, width, bias=False)
+        self.from_age = nn.Linear(NUM_AGE_FEATURES, width, bias=False)
+        self.state = nn.Sequential(nn.SiLU(), Dropout(config.dropout), nn.Linear(width, width))
+        self.windows = WindowEncoder(config)
+        self.predictor = Predictor(config)
+        self.readouts = Readouts(config, len(vocabulary.numeric))
+        self.projector = Projector(config)
+        self.inverse = nn.Sequential(
+            nn.Linear(width + config.latent, width),
+            nn.SiLU(),
+            nn.Linear(width, max(1, len(vocabulary.actions))),
+        )
+
+    def encode(
+        self,
+        batch: TimelineBatch,
+        before: Remembered | None = None,
+        *,
+        is_kept: Bool[Tensor, " N"] | None = None,
+        is_exact: Bool[Tensor, " N"] | None = None,
+        event_weights: Float[Tensor, " N"] | None = None,
+        chunk: int = CHUNK,
+    ) -> Encoded:
+        """The memory after every bundle of every timeline, in one parallel pass.
+
+        `before` continues from what was remembered earlier. `is_kept` False hides an event from the
+        context, `is_exact` False its exact code; `event_weights` (ones) are there to be differentiated.
+        """
+        events = self.embedding(batch, is_exact)
+        seen = events if event_weights is None else events * event_weights[:, None]
+        if is_kept is None:
+            is_kept = torch.ones(len(events), dtype=torch.bool, device=events.device)
+        gap = gaps(batch)
+        chosen = kept_events(batch, is_kept)
+        vectors = self.bundles(batch, seen, chosen, gap)
+        if before is None:
+            static = events.new_zeros(batch.num_timelines, events.shape[1])
+            before = Remembered(self.memory.initial(batch.num_timelines), static)
+        memories = self.memory(
+            _padded(batch, vectors, 0.0), _padded(batch, gap, 0.0), before.memory, chunk
+        )
+        memories = torch.cat([before.memory[:, None], memories], dim=1)
+        days = _padded(batch, batch.bundle_day, torch.inf)
+        days = torch.cat([days.new_full((len(days), 1), -torch.inf), days], dim=1)
+        static = before.static.index_add(0, batch.static_row, events[batch.static_event])
+        return Encoded(memories, days, static, events, is_kept)
+
+    def append(self, before: Remembered, bundle: TimelineBatch) -> Remembered:
+        """What is remembered after one more bundle: one step, whatever came before."""
+        events = self.embedding(bundle)
+        gap = gaps(bundle)
+        chosen = kept_events(bundle, torch.ones_like(bundle.event_bundle, dtype=torch.bool))
+        memory = before.memory
+        if len(gap):
+            memory = self.memory.step(self.bundles(bundle, events, chosen, gap), gap, memory)
+        static = before.static.index_add(0, bundle.static_row, events[bundle.static_event])
+        return Remembered(memory, static)
+
+    def read(
+        self,
+        batch: TimelineBatch,
+        encoded: Encoded,
+        row: Int[Tensor, " Q"],
+        day: Float[Tensor, " Q"],
+    ) -> Reading:
+        """The patient of timeline `row` on `day`: what was known by then, faded to that moment."""
+        return self.read_with(batch, encoded, row, day, self.series_at(batch, encoded, row, day))
+
+    def series_at(
+        self,
+        batch: TimelineBatch,
+        encoded: Encoded,
+        row: Int[Tensor, " Q"],
+        day: Float[Tensor, " Q"],
+    ) -> Float[Tensor, "Q S F"]:
+        """The running statistics of every series as they look on `day`."""
+        running = running_at(batch, row, encoded.place(row, day))
+        return features(running, day, kept_series(batch, encoded.is_kept)[row])
+
+    def read_with(
+        self,
+        batch: TimelineBatch,
+        encoded: Encoded,
+        row: Int[Tensor, " Q"],
+        day: Float[Tensor, " Q"],
+        series: Float[Tensor, "Q S F"],
+    ) -> Reading:
+        """As `read`, with the statistics that `series_at` gave."""
+        place = encoded.place(row, day)
+        last = encoded.days[row, place]
+        last = torch.where(place > 0, last, batch.previous_day[row])
+        # Before the first bundle of all there is nothing that could have faded.
+        gap = torch.nan_to_num(day - last, nan=0.0).clamp(min=0.0).float()
+        faded = self.memory.faded(encoded.memories[row, place], gap)
+        total = (
+            self.from_memory(faded.flatten(1))
+            + self.from_features(series.flatten(1))
+            + self.from_static(encoded.static[row])
+            + self.from_age(age_features(day, batch.birth_day[row]))
+        )
+        return Reading(self.state(total), series)
+
+    def forecast(
+        self, reading: Reading, bounds: Float[Tensor, "Q H 2"], plan: Plan | None = None
+    ) -> tuple[Float[Tensor, "Q H K L"], RawReadouts]:
+        """The latents of every window (days after the question) and what is read from them."""
+        plan = plan or Plan.usual_care(reading.state)
+        latents = self.predictor(reading.state, bounds, plan)
+        return latents, self.readouts(latents, reading.state, reading.features, bounds)
+
+    def cost(
+        self, reading: Reading, bounds: Float[Tensor, "1 H 2"], plans: Plan, goals: Goals
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n parts"]]:
+        """The energy of each of `n` plans for the one patient of `reading`, and its parts."""
+        num = len(plans.is_given)
+        same = Reading(reading.state.expand(num, -1), reading.features.expand(num, -1, -1))
+        latents, raw = self.forecast(same, bounds.expand(num, -1, -1), plans)
+        return energy(latents, raw, plans, goals)
+
+
+def gaps(batch: TimelineBatch) -> Float[Tensor, " M"]:
+    """Days from each bundle to the one before it in its timeline; 0 for a timeline's first."""
+    day, row = batch.bundle_day, batch.bundle_row
+    before = torch.cat([day.new_full((1,), torch.nan), day])[:-1]
+    start = torch.nan_to_num(batch.previous_day[row] - day, nan=0.0) + day
+    before = torch.where(batch.bundle_step == 0, start, before)
+    return (day - before).clamp(min=0.0).float()
+
+
+def _padded(batch: TimelineBatch, values: Tensor, filler: float) -> Tensor:
+    num_steps = int(batch.bundle_step.max()) + 1 if len(batch.bundle_step) else 0
+    shape = (batch.num_timelines, num_steps, *values.shape[1:])
+    return values.new_full(shape, filler).index_put((batch.bundle_row, batch.bundle_step), values)
+
+
+def running_at(
+    batch: TimelineBatch, row: Int[Tensor, " Q"], place: Int[Tensor, " Q"]
+) -> Float[Tensor, "Q S R"]:
+    """The running statistics of every series after the first `place` bundles of a timeline."""
+    num_bundles = len(batch.bundle_day)
+    num_series = batch.initial_running.shape[1]
+    keys = batch.running_series * (num_bundles + 1) + batch.running_bundle
+    keys, order = keys.sort()
+    counts = torch.bincount(batch.bundle_row, minlength=batch.num_timelines)
+    first = (counts.cumsum(0) - counts)[row]
+    series = torch.arange(num_series, device=row.device)
+    asked = series * (num_bundles + 1) + (first + place - 1)[:, None]
+    found = torch.searchsorted(keys, asked, right=True) - 1
+    initial = batch.initial_running[row]
+    if not len(order):
+        return initial
+    entry = order[found.clamp(min=0)]
+    is_own = (batch.running_series[entry] == series) & (
+        batch.running_bundle[entry] >= first[:, None]
+    )
+    is_own = is_own & (found >= 0) & (place > 0)[:, None]
+    return torch.where(is_own[..., None], batch.running[entry], initial)
+
+
+def kept_series(batch: TimelineBatch, is_kept: Bool[Tensor, " N"]) -> Bool[Tensor, "B S"]:
+    """Whether a series of a timeline may be seen: none of its events is hidden."""
+    num_series = batch.initial_running.shape[1]
+    hidden = torch.nonzero(~is_kept[batch.value_event]).squeeze(1)
+    kept = torch.ones(
+        batch.num_timelines, num_series, dtype=torch.bool, device=batch.birth_day.device
+    )
+    kept[batch.event_row[batch.value_event[hidden]], batch.value_series[hidden]] = False
+    return kept

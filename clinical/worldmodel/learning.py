@@ -1,0 +1,236 @@
+"""One training step's questions, and the loss of the model's answers to them.
+
+Knows which parts of the objective apply to which window. Does not know files, optimisers or how the
+questions were drawn; randomness comes only from the generator it is given.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from clinical.worldmodel import objective
+from clinical.worldmodel.batch import TimelineBatch
+from clinical.worldmodel.config import LossConfig
+from clinical.worldmodel.families import FORETOLD
+from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.predictor import Plan
+from clinical.worldmodel.readout import RawReadouts, at_least_one_loss
+from clinical.worldmodel.targets import WindowMembers, members
+from clinical.worldmodel.tensorize import ACTION, MODALITY_COLUMN
+
+NUM_MODALITIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """`Q` questions about `context`, and `future`, which holds what came of them.
+
+    The trained windows come first in `bounds`. `followed_days` says how long after the question the
+    record goes on (infinite after a death): windows beyond it teach nothing.
+    """
+
+    context: TimelineBatch
+    row: Int[Tensor, " Q"]
+    day: Float[Tensor, " Q"]
+    future: TimelineBatch
+    future_row: Int[Tensor, " Q"]
+    may_enter: Bool[Tensor, " N"]  # events of `future` that were news when they became known
+    bounds: Float[Tensor, "Q H 2"]
+    followed_days: Float[Tensor, " Q"]
+    bootstrap: Float[Tensor, "Q K"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corruption:
+    """How the context is spoiled so that fall-backs are learned (design 7.1, 7.4, 7.15)."""
+
+    exact_code: float = 0.15
+    modality: float = 0.25  # of the patients lose laboratory values, as many lose vital signs
+    plan: float = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What the windows held: `[Q, H, …]`; values in standard deviations, NaN where not measured."""
+
+    values: Float[Tensor, "Q H C"]
+    happened: Float[Tensor, "Q H F"]
+    actions: Float[Tensor, "Q H n"]
+    is_followed: Bool[Tensor, "Q H"]
+
+
+def outcomes(model: Jepa, lesson: Lesson, action_tokens: Int[Tensor, " n"]) -> Outcomes:
+    """Read from `future` what happened in each window."""
+    future, shape = lesson.future, lesson.bounds.shape[:2]
+    num_windows = shape[0] * shape[1]
+    seen = members(future, lesson.future_row, lesson.day, lesson.bounds, lesson.may_enter)
+    num_numeric = model.readouts.num_numeric
+    values = _first_values(future, seen, num_numeric)
+    is_family = future.value_series >= num_numeric
+    families = torch.zeros(len(future.event_concept), len(FORETOLD) + 8, device=values.device)
+    families[future.value_event[is_family], future.value_series[is_family] - num_numeric] = 1.0
+    happened = families.new_zeros(num_windows, families.shape[1])
+    happened = happened.index_add(0, seen.window, families[seen.event]).clamp(max=1.0)
+    done = members(
+        future, lesson.future_row, lesson.day, lesson.bounds, lesson.may_enter, role=ACTION
+    )
+    tokens = future.concept_token[future.event_concept[done.event]]
+    actions = happened.new_zeros(num_windows, max(1, len(action_tokens)))
+    is_action = (tokens[:, None] == action_tokens).float()
+    if len(action_tokens):
+        actions = actions.index_add(0, done.window, is_action).clamp(max=1.0)
+    return Outcomes(
+        values.reshape(*shape, -1),
+        happened[:, : len(FORETOLD)].reshape(*shape, -1),
+        actions.reshape(*shape, -1),
+        lesson.bounds[..., 1] <= lesson.followed_days[:, None],
+    )
+
+
+def _first_values(
+    future: TimelineBatch, seen: WindowMembers, num_numeric: int
+) -> Float[Tensor, "W C"]:
+    values = torch.full((seen.num_windows, num_numeric), torch.nan, device=seen.delay.device)
+    is_numeric = future.value_series < num_numeric
+    series = torch.full_like(future.event_concept, -1)
+    series[future.value_event[is_numeric]] = future.value_series[is_numeric]
+    z = torch.zeros_like(future.event_lag)
+    z[future.value_event[is_numeric]] = future.value_z[is_numeric]
+    pair = torch.nonzero(series[seen.event] >= 0).squeeze(1)
+    event = seen.event[pair]
+    cells, first = objective.first_in_window(
+        seen.window[pair], series[event], seen.num_windows, num_numeric
+    )
+    flat = values.flatten().index_put((cells,), z[event[first]])
+    return flat.reshape(values.shape)
+
+
+def true_plan(
+    model: Jepa, lesson: Lesson, events: Float[Tensor, "N D"], is_given: Bool[Tensor, " Q"]
+) -> Plan:
+    """The actions that really followed, soonest first, as if they had been planned."""
+    reach = lesson.bounds[..., 1].amax(1)
+    bounds = torch.stack([torch.zeros_like(reach), reach], dim=-1)[:, None]
+    done = members(
+        lesson.future, lesson.future_row, lesson.day, bounds, lesson.may_enter, role=ACTION
+    )
+    # Pairs come ordered by question and then by time: the place within a question is its rank.
+    counts = torch.bincount(done.window, minlength=len(reach))
+    rank = torch.arange(len(done.window), device=reach.device)
+    rank = rank - (counts.cumsum(0) - counts)[done.window]
+    kept = torch.nonzero(rank < model.config.max_actions).squeeze(1)
+    where = (done.window[kept], rank[kept])
+    shape = (len(reach), model.config.max_actions)
+    return Plan(
+        events.new_zeros(*shape, events.shape[1]).index_put(where, events[done.event[kept]]),
+        done.delay.new_zeros(shape).index_put(where, done.delay[kept]),
+        torch.zeros(shape, dtype=torch.bool, device=reach.device).index_put(
+            where, torch.ones_like(kept, dtype=torch.bool)
+        ),
+        is_given,
+    )
+
+
+def training_loss(
+    model: Jepa,
+    lesson: Lesson,
+    action_tokens: Int[Tensor, " n"],
+    *,
+    config: LossConfig,
+    corruption: Corruption,
+    generator: torch.Generator,
+) -> dict[str, Float[Tensor, ""]]:
+    """The parts of the objective of design 7.5, and their weighted sum under `total`."""
+    context, num_heads = lesson.context, model.config.num_heads
+    is_kept, is_exact = _corrupt(context, corruption, generator)
+    encoded = model.encode(context, is_kept=is_kept, is_exact=is_exact)
+    reading = model.read(context, encoded, lesson.row, lesson.day)
+    events = encoded.events if lesson.future is context else model.embedding(lesson.future)
+    found = outcomes(model, lesson, action_tokens)
+    inside = members(lesson.future, lesson.future_row, lesson.day, lesson.bounds, lesson.may_enter)
+    shape = lesson.bounds.shape[:2]
+    targets = model.windows(events, inside).reshape(*shape, -1)
+    is_given = torch.rand(len(lesson.row), generator=generator, device=targets.device)
+    plan = true_plan(model, lesson, events, is_given >= corruption.plan)
+    latents = model.predictor(reading.state, lesson.bounds, plan)
+    is_target = found.is_followed & (inside.counts > 0).reshape(shape)
+    match, spread = _latent_parts(model, latents, targets, is_target, lesson, config, generator)
+    head = torch.randint(num_heads, lesson.row.shape, generator=generator, device=targets.device)
+    question = torch.arange(len(head), device=head.device)
+    spoken = latents[question, :, head][:, :, None]
+    raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds)
+    weight = lesson.bootstrap[question, head]
+    parts = {"latent": match, "sigreg": spread} | grounding(raw, found, weight)
+    states = reading.state[:, None].expand(-1, targets.shape[1], -1)
+    guessed = model.inverse(torch.cat([states, targets], dim=-1))
+    inverse = torch.nn.functional.binary_cross_entropy_with_logits(
+        guessed, found.actions, reduction="none"
+    )
+    parts["inverse"] = objective.masked_mean(inverse, is_target[..., None].expand_as(inverse))
+    ground = 2 * parts["values"] + parts["measured"] + parts["happened"]
+    parts["total"] = (
+        (1 - config.regulariser) * match
+        + config.regulariser * spread
+        + config.grounding * ground
+        + config.inverse * parts["inverse"]
+    )
+    return parts
+
+
+def grounding(
+    raw: RawReadouts, found: Outcomes, weight: Float[Tensor, " Q"]
+) -> dict[str, Float[Tensor, ""]]:
+    """How well the first head of `raw` said what was measured, its values, and what happened."""
+    weights = weight[:, None, None]
+    is_measured = ~torch.isnan(found.values)
+    followed = found.is_followed[..., None]
+    values = torch.nan_to_num(found.values)
+    quantiles = raw.quantiles[:, :, 0]
+    errors = objective.pinball(quantiles.flatten(0, 2), values.flatten()).reshape(values.shape)
+    measured = torch.nn.functional.binary_cross_entropy_with_logits(
+        raw.measured[:, :, 0], is_measured.float(), reduction="none"
+    )
+    happened = at_least_one_loss(raw.intensity[:, :, 0], found.happened)
+    return {
+        "values": objective.masked_mean(errors * weights, is_measured),
+        "measured": objective.masked_mean(measured * weights, followed.expand_as(measured)),
+        "happened": objective.masked_mean(happened * weights, followed.expand_as(happened)),
+    }
+
+
+def _latent_parts(
+    model: Jepa,
+    latents: Float[Tensor, "Q H K L"],
+    targets: Float[Tensor, "Q H L"],
+    is_target: Bool[Tensor, "Q H"],
+    lesson: Lesson,
+    config: LossConfig,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    num_heads = latents.shape[2]
+    projected, foretold = model.projector(targets[is_target], latents[is_target].flatten(0, 1))
+    foretold = foretold.reshape(-1, num_heads, foretold.shape[-1])
+    question, _ = torch.nonzero(is_target, as_tuple=True)
+    match = objective.latent_loss(foretold, projected, lesson.bootstrap[question])
+    # One window per question: windows of one question are no independent sample.
+    luck = torch.rand(len(question), generator=generator, device=latents.device)
+    best = torch.zeros(len(targets), device=latents.device)
+    best = best.scatter_reduce(0, question, luck, reduce="amax", include_self=True)
+    chosen = projected[luck == best[question]]
+    along = objective.directions(targets.shape[-1], config, generator)
+    return match, objective.sigreg(chosen, along, config)
+
+
+def _corrupt(
+    context: TimelineBatch, corruption: Corruption, generator: torch.Generator
+) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
+    num, device = len(context.event_concept), context.event_concept.device
+    is_exact = torch.rand(num, generator=generator, device=device) >= corruption.exact_code
+    # Draw per timeline: below p lose modality 1, below 2p modality 2, others nothing.
+    luck = torch.rand(context.num_timelines + 1, generator=generator, device=device)
+    lost = 1 + (luck / corruption.modality).long() if corruption.modality else luck.long() - 1
+    lost[-1] = NUM_MODALITIES  # static facts, of no row, lose nothing
+    is_kept = context.event_attributes[:, MODALITY_COLUMN] != lost[context.event_row]
+    return is_kept, is_exact

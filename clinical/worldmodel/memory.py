@@ -1,0 +1,145 @@
+"""The causal memory: a gated linear recurrence that forgets with the real time that passed.
+
+Knows bundles in order and the days between them. Does not know what is in them, nor the future.
+
+    m_t = exp(-softplus(rate) * g_t * log(1 + gap_t)) * (1 - i_t) * m_{t-1} + i_t * v_t
+
+with gates `g_t`, `i_t` and value `v_t` computed from bundle t alone (the class of RG-LRU, De et al.
+2024, and minGRU, Feng et al. 2024). Both factors of `m_{t-1}` are in (0, 1), so it cannot grow.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+from clinical.worldmodel.config import ModelConfig
+from clinical.worldmodel.randomness import Dropout
+
+CHUNK = 256
+
+
+def scan(
+    keep: Float[Tensor, "B T D"], new: Float[Tensor, "B T D"], initial: Float[Tensor, "B D"]
+) -> Float[Tensor, "B T D"]:
+    """All `m_t = keep_t * m_{t-1} + new_t` at once, by doubling steps (Hillis & Steele 1986).
+
+    No division and no logarithm: products of numbers in (0, 1) may underflow to 0, which is exact
+    enough, so it is stable for any gap. The result at t is computed from places up to t alone.
+    """
+    first = new[:, :1] + keep[:, :1] * initial[:, None]
+    new = torch.cat([first, new[:, 1:]], dim=1)
+    offset = 1
+    while offset < new.shape[1]:
+        shifted = torch.cat(
+            [new[:, :offset], new[:, offset:] + keep[:, offset:] * new[:, :-offset]], dim=1
+        )
+        keep = torch.cat([keep[:, :offset], keep[:, offset:] * keep[:, :-offset]], dim=1)
+        new, offset = shifted, 2 * offset
+    return new
+
+
+class MemoryLayer(nn.Module):
+    """One recurrence with its gated multilayer perceptron, both residual."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm = nn.RMSNorm(width)
+        self.gates = nn.Linear(width, 4 * width)  # input gate, decay gate, value, output gate
+        # Half-lives from about a day to decades: softplus(rate) * log(1 + gap) spans them.
+        self.rate = nn.Parameter(torch.linspace(-6.0, 0.0, width))
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.RMSNorm(width)
+        self.mlp_in = nn.Linear(width, 4 * width)
+        self.mlp_out = nn.Linear(2 * width, width)
+        self.dropout = Dropout(config.dropout)
+
+    def settle(self) -> None:
+        """Begin with input gates spread from nearly shut to wide open (design 7.15)."""
+        width = len(self.rate)
+        self.gates.bias[:width] = torch.linspace(1.0, -4.0, width)
+
+    @override
+    def forward(
+        self,
+        bundles: Float[Tensor, "B T D"],
+        gap: Float[Tensor, "B T"],
+        initial: Float[Tensor, "B D"],
+    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
+        """What the next layer sees, and the memory after each bundle."""
+        entering, decay, value, leaving = self.gates(self.norm(bundles)).chunk(4, dim=-1)
+        entering = entering.sigmoid()
+        slowness = nn.functional.softplus(self.rate) * 2 * decay.sigmoid()
+        keep = (-slowness * gap.log1p()[..., None]).exp() * (1 - entering)
+        memory = scan(keep, entering * value.tanh(), initial)
+        bundles = bundles + self.dropout(self.out(memory * nn.functional.silu(leaving)))
+        left, right = self.mlp_in(self.mlp_norm(bundles)).chunk(2, dim=-1)
+        return bundles + self.dropout(self.mlp_out(nn.functional.silu(left) * right)), memory
+
+    def faded(self, memory: Float[Tensor, "n D"], gap: Float[Tensor, " n"]) -> Float[Tensor, "n D"]:
+        """The memory `gap` days later, nothing having happened."""
+        rate = nn.functional.softplus(self.rate)
+        return memory * (-rate * gap.log1p()[:, None]).exp()
+
+
+class Memory(nn.Module):
+    """The layers; its whole state is `[J, D]` floats per patient, however long the history."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MemoryLayer(config) for _ in range(config.num_layers))
+        self.width = config.width
+
+    def initial(self, num_timelines: int) -> Float[Tensor, "B J D"]:
+        """The memory of a patient of whom nothing is known."""
+        weight = next(self.parameters())
+        return weight.new_zeros(num_timelines, len(self.layers), self.width)
+
+    @override
+    def forward(
+        self,
+        bundles: Float[Tensor, "B T D"],
+        gap: Float[Tensor, "B T"],
+        initial: Float[Tensor, "B J D"],
+        chunk: int = CHUNK,
+    ) -> Float[Tensor, "B T J D"]:
+        """The memory after every bundle; long histories are scanned `chunk` bundles at a time."""
+        pieces, carried = [], initial
+        for start in range(0, bundles.shape[1], chunk):
+            piece = self._chunk(
+                bundles[:, start : start + chunk], gap[:, start : start + chunk], carried
+            )
+            pieces.append(piece)
+            carried = piece[:, -1]
+        if not pieces:
+            return initial[:, None][:, :0]
+        return torch.cat(pieces, dim=1)
+
+    def _chunk(
+        self,
+        bundles: Float[Tensor, "B T D"],
+        gap: Float[Tensor, "B T"],
+        initial: Float[Tensor, "B J D"],
+    ) -> Float[Tensor, "B T J D"]:
+        memories = []
+        for number, layer in enumerate(self.layers):
+            bundles, memory = layer(bundles, gap, initial[:, number])
+            memories.append(memory)
+        return torch.stack(memories, dim=2)
+
+    def step(
+        self,
+        bundle: Float[Tensor, "B D"],
+        gap: Float[Tensor, " B"],
+        memory: Float[Tensor, "B J D"],
+    ) -> Float[Tensor, "B J D"]:
+        """One more bundle, at a cost that does not know how many came before."""
+        return self._chunk(bundle[:, None], gap[:, None], memory)[:, 0]
+
+    def faded(
+        self, memory: Float[Tensor, "n J D"], gap: Float[Tensor, " n"]
+    ) -> Float[Tensor, "n J D"]:
+        """The memory `gap` days after the last bundle."""
+        faded = [layer.faded(memory[:, j], gap) for j, layer in enumerate(self.layers)]  # type: ignore[operator]
+        return torch.stack(faded, dim=1)

@@ -1,0 +1,127 @@
+"""What training makes small: latents that can be foretold, spread like a Gaussian, and grounded.
+
+Knows the losses as mathematics; does not know the network, the optimiser or patients.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from typing_extensions import override
+
+from clinical.worldmodel.config import QUANTILES, LossConfig, ModelConfig
+
+
+class Projector(nn.Module):
+    """The space in which latents are compared; it is not used once training is over.
+
+    The batch statistics are those of the targets and act alike on targets and predictions, so that
+    a prediction cannot look wider than it is.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.into = nn.Linear(config.latent, config.projector_width)
+        self.norm = nn.BatchNorm1d(config.projector_width)
+        self.out = nn.Linear(config.projector_width, config.latent)
+
+    @override
+    def forward(
+        self, targets: Float[Tensor, "n L"], predicted: Float[Tensor, "m L"]
+    ) -> tuple[Float[Tensor, "n L"], Float[Tensor, "m L"]]:
+        """Both, projected by one and the same map."""
+        wide, wide_predicted = self.into(targets), self.into(predicted)
+        if self.training:
+            mean, variance = wide.mean(0), wide.var(0, unbiased=False)
+            normed = self.norm(wide)  # also updates the running statistics
+        else:
+            mean, variance = self.norm.running_mean, self.norm.running_var
+            normed = self.norm(wide)
+        assert mean is not None
+        assert variance is not None
+        scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        normed_predicted = (wide_predicted - mean) * scale + self.norm.bias
+        activate = nn.functional.silu
+        projected: Tensor = self.out(activate(normed))
+        projected_predicted: Tensor = self.out(activate(normed_predicted))
+        return projected, projected_predicted
+
+
+def knots(config: LossConfig) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
+    """Quadrature points on [0, limit] and their trapezoid weights, doubled for the negative half."""
+    points = torch.linspace(0.0, config.knot_limit, config.num_knots)
+    weights = torch.full_like(points, 2 * config.knot_limit / (config.num_knots - 1))
+    weights[0] /= 2
+    weights[-1] /= 2
+    return points, weights
+
+
+def directions(width: int, config: LossConfig, generator: torch.Generator) -> Float[Tensor, "L M"]:
+    """Random unit vectors, one per column."""
+    drawn = torch.randn(width, config.num_directions, generator=generator, device=generator.device)
+    unit: Tensor = drawn / drawn.norm(dim=0, keepdim=True)
+    return unit
+
+
+def sigreg(
+    latents: Float[Tensor, "n L"], along: Float[Tensor, "L M"], config: LossConfig
+) -> Float[Tensor, ""]:
+    """How far latents are from a standard Gaussian (SIGReg: Balestriero & LeCun 2025).
+
+    The mean over directions of the Epps–Pulley statistic (1983)
+    `n * integral |mean exp(i t x) - exp(-t²/2)|² exp(-t²/2) dt` over [-limit, limit].
+    """
+    points, weights = (part.to(latents.device) for part in knots(config))
+    angles = (latents.float() @ along)[..., None] * points
+    gaussian = (-(points**2) / 2).exp()
+    gap = (angles.cos().mean(0) - gaussian) ** 2 + angles.sin().mean(0) ** 2
+    statistic: Tensor = len(latents) * (gap * gaussian * weights).sum(-1).mean()
+    return statistic
+
+
+def sigreg_null(config: LossConfig) -> float:
+    """What `sigreg` is on average for samples that are Gaussian, whatever their number.
+
+    `E |mean exp(itx) - exp(-t²/2)|² = (1 - exp(-t²)) / n` for n standard normal x.
+    """
+    points, weights = knots(config)
+    gaussian = (-(points**2) / 2).exp()
+    return float(((1 - gaussian**2) * gaussian * weights).sum())
+
+
+def latent_loss(
+    predicted: Float[Tensor, "n K L"],
+    targets: Float[Tensor, "n L"],
+    weights: Float[Tensor, "n K"],
+) -> Float[Tensor, ""]:
+    """Mean squared error of each head, weighted by how often its bootstrap drew the patient."""
+    errors = ((predicted - targets[:, None]) ** 2).mean(-1)
+    return (errors * weights).sum() / weights.sum().clamp(min=1.0)
+
+
+def pinball(quantiles: Float[Tensor, "n X"], values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The quantile loss (Koenker & Bassett 1978), mean over the levels."""
+    levels = torch.tensor(QUANTILES, device=quantiles.device)
+    gap = values[:, None] - quantiles
+    return torch.maximum(levels * gap, (levels - 1) * gap).mean(-1)
+
+
+def masked_mean(losses: Float[Tensor, "*n"], is_counted: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
+    """The mean over what counts; 0 where nothing does."""
+    kept = torch.where(is_counted, losses, torch.zeros_like(losses))
+    return kept.sum() / is_counted.sum().clamp(min=1)
+
+
+def first_in_window(
+    pair_window: Int[Tensor, " P"],
+    pair_series: Int[Tensor, " P"],
+    num_windows: int,
+    num_series: int,
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """The cells `window * num_series + series` that have a pair, and the first pair of each."""
+    cell = pair_window * num_series + pair_series
+    num_cells = num_windows * num_series
+    place = torch.arange(len(cell), device=cell.device)
+    first = torch.full((num_cells,), len(cell), device=cell.device, dtype=torch.int64)
+    first = first.scatter_reduce(0, cell, place, reduce="amin")
+    filled = torch.nonzero(first < len(cell)).squeeze(1)
+    return filled, first[filled]

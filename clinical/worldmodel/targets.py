@@ -1,0 +1,96 @@
+"""The window encoder: what a stretch of the future holds, seen without any of the past.
+
+Knows observations inside a window and their time relative to the question. Has no access to the
+memory or to anything before the window: a target that contained the past could be predicted by
+copying it. Only training uses it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from typing_extensions import override
+
+from clinical.worldmodel.batch import TimelineBatch
+from clinical.worldmodel.config import ModelConfig
+from clinical.worldmodel.encoder import SetPool
+from clinical.worldmodel.tensorize import OBSERVATION, ROLE_COLUMN
+
+NUM_DELAY_FEATURES = 5
+
+
+def delay_features(days: Float[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
+    """How far ahead: on a logarithmic scale, and as fading on four clinical scales."""
+    scales = [(-days / scale).exp() for scale in (7.0, 30.0, 90.0, 365.0)]
+    return torch.stack([days.clamp(min=0.0).log1p() / 6, *scales], dim=-1).float()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowMembers:
+    """Which observations lie in which window `(day + start, day + end]`."""
+
+    event: Int[Tensor, " P"]
+    window: Int[Tensor, " P"]
+    delay: Float[Tensor, " P"]  # days after the question
+    num_windows: int
+
+    @property
+    def counts(self) -> Float[Tensor, " W"]:
+        """How many observations each window holds."""
+        ones = torch.ones_like(self.window, dtype=torch.float32)
+        return ones.new_zeros(self.num_windows).index_add(0, self.window, ones)
+
+
+def members(
+    batch: TimelineBatch,
+    row: Int[Tensor, " Q"],
+    day: Float[Tensor, " Q"],
+    bounds: Float[Tensor, "Q H 2"],
+    may_enter: Bool[Tensor, " N"] | None = None,
+    role: int = OBSERVATION,
+) -> WindowMembers:
+    """The events of `role` of timeline `row` that became known in each window, in that order."""
+    order, start_of = _by_row(batch)
+    num_questions, num_horizons = bounds.shape[:2]
+    is_asked = batch.event_attributes[:, ROLE_COLUMN] == role
+    if may_enter is not None:
+        is_asked = is_asked & may_enter
+    size = start_of[row + 1] - start_of[row]
+    question = torch.arange(num_questions, device=row.device).repeat_interleave(size)
+    offset = torch.arange(len(question), device=row.device)
+    offset = offset - (size.cumsum(0) - size).repeat_interleave(size)
+    event = order[start_of[row][question] + offset]
+    delay = batch.event_day[event] - day[question]
+    inside = (delay[:, None] > bounds[question, :, 0]) & (delay[:, None] <= bounds[question, :, 1])
+    pair, horizon = torch.nonzero(inside & is_asked[event][:, None], as_tuple=True)
+    window = question[pair] * num_horizons + horizon
+    return WindowMembers(event[pair], window, delay[pair].float(), num_questions * num_horizons)
+
+
+def _by_row(batch: TimelineBatch) -> tuple[Int[Tensor, " n"], Int[Tensor, " B1"]]:
+    row = batch.event_row
+    order = torch.nonzero(row >= 0).squeeze(1)
+    order = order[torch.argsort(row[order], stable=True)]
+    counts = torch.bincount(row[order], minlength=batch.num_timelines)
+    return order, torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+class WindowEncoder(nn.Module):
+    """One latent per window; the last layer is linear, as the Gaussian regulariser needs."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.delay = nn.Linear(NUM_DELAY_FEATURES, config.width)
+        self.pool = SetPool(config.width, config.num_window_queries)
+        self.count = nn.Linear(1, config.width)
+        self.out = nn.Linear(config.width, config.latent)
+
+    @override
+    def forward(self, events: Float[Tensor, "N D"], inside: WindowMembers) -> Float[Tensor, "W L"]:
+        """The latent of each window, from the events inside it and nothing else."""
+        tokens = events[inside.event] + self.delay(delay_features(inside.delay))
+        pooled = self.pool(tokens, inside.window, inside.num_windows)
+        pooled = pooled + self.count(inside.counts.log1p()[:, None])
+        latent: Tensor = self.out(nn.functional.silu(pooled))
+        return latent

@@ -1,0 +1,165 @@
+"""How the model does on validation patients, beside what anybody could do without it.
+
+Knows answers, outcomes and three baselines: the last value again, how often it happens, and age with
+sex. Figures are per question, weighted so that every patient counts once.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from clinical.worldmodel.calibrated import Calibration
+from clinical.worldmodel.families import FORETOLD
+from clinical.worldmodel.vocabulary import Vocabulary
+from pipelines.training.asking import Asked
+
+_MIN_ROWS = 20
+_MIN_PATIENTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueFigures:
+    """Mean absolute errors in standard deviations of the code, averaged over codes."""
+
+    horizon: str
+    num_codes: int
+    num_values: int
+    model: float
+    persistence: float
+    training_mean: float
+    coverage_90: float | None  # of the calibrated interval, over the values that have one
+    num_covered: int
+
+    @property
+    def skill(self) -> float:
+        """Share of the persistence error that the model takes away; below 0 it is worse."""
+        return 1 - self.model / self.persistence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskFigures:
+    """Of one risk in one window; AUROC is None with too few outcomes, Brier None without calibration."""
+
+    name: str
+    horizon: str
+    num_patients: int
+    num_outcomes: int  # patients
+    prevalence: float
+    auroc_model: float | None
+    auroc_age_sex: float | None
+    brier_model: float | None
+    brier_base_rate: float
+    brier_age_sex: float
+
+
+def value_figures(
+    asked: Sequence[Asked], vocabulary: Vocabulary, calibration: Calibration, horizon: str
+) -> ValueFigures | None:
+    """How well the next values in one window were said; None where none was measured."""
+    errors: list[tuple[float, float, float]] = []
+    num_values = inside = with_interval = 0
+    for code in vocabulary.numeric_codes:
+        scale, key = vocabulary.scales[code.key], (code.key, horizon)
+        answers = [a.values[key] for a in asked if key in a.values]
+        if len(answers) < _MIN_ROWS:
+            continue
+        num_values += len(answers)
+        said = np.array([answer.quantiles[2] for answer in answers])
+        last = np.array([answer.last for answer in answers])
+        true = np.array([answer.measured for answer in answers])
+        gaps = (np.abs(guess - true).mean() / scale.sd for guess in (said, last, scale.mean))
+        errors.append(tuple(float(gap) for gap in gaps))  # type: ignore[arg-type]
+        fitted = calibration.quantities.get(f"{key[0]}|{key[1]}")
+        if fitted is not None:
+            offset = fitted.intervals[0].offset
+            low = np.array([answer.quantiles[0] for answer in answers]) - offset
+            high = np.array([answer.quantiles[4] for answer in answers]) + offset
+            inside += int(((low <= true) & (true <= high)).sum())
+            with_interval += len(answers)
+    if not errors:
+        return None
+    model, persistence, mean = np.mean(errors, axis=0).tolist()
+    return ValueFigures(
+        horizon=horizon,
+        num_codes=len(errors),
+        num_values=num_values,
+        model=model,
+        persistence=persistence,
+        training_mean=mean,
+        coverage_90=inside / with_interval if with_interval else None,
+        num_covered=with_interval,
+    )
+
+
+def risk_figures(
+    asked: Sequence[Asked], training: Sequence[Asked], calibration: Calibration, horizon: str
+) -> list[RiskFigures]:
+    """How well each risk in one window was said; `training` is what the baselines are fitted on."""
+    found = []
+    for name in FORETOLD:
+        rows = _rows(asked, (str(name), horizon))
+        fit = _rows(training, (str(name), horizon))
+        if len(rows.had) < _MIN_ROWS or not fit.had.any() or fit.had.all():
+            continue
+        base_rate = np.average(fit.had, weights=fit.weight)
+        age_sex = LogisticRegression(C=1.0, max_iter=1000)
+        age_sex.fit(fit.age_sex, fit.had, sample_weight=fit.weight)
+        guessed = age_sex.predict_proba(rows.age_sex)[:, 1]
+        platt = calibration.probabilities.get(f"{name}|{horizon}")
+        said = None if platt is None else np.array([platt.probability(z) for z in rows.log_odds])
+        with_outcome = {p for p, had in zip(rows.patient, rows.had, strict=True) if had}
+        is_enough = len(with_outcome) >= _MIN_PATIENTS and not rows.had.all()
+        found.append(
+            RiskFigures(
+                name=str(name),
+                horizon=horizon,
+                num_patients=len(set(rows.patient)),
+                num_outcomes=len(with_outcome),
+                prevalence=float(np.average(rows.had, weights=rows.weight)),
+                auroc_model=_auroc(rows, rows.log_odds) if is_enough else None,
+                auroc_age_sex=_auroc(rows, guessed) if is_enough else None,
+                brier_model=None if said is None else _brier(rows, said),
+                brier_base_rate=_brier(rows, np.full(len(rows.had), base_rate)),
+                brier_age_sex=_brier(rows, guessed),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    patient: list[int]
+    log_odds: np.ndarray
+    had: np.ndarray
+    age_sex: np.ndarray
+    weight: np.ndarray
+
+
+def _rows(asked: Sequence[Asked], key: tuple[str, str]) -> _Rows:
+    kept = [a for a in asked if a.risks[key].happened is not None]
+    patients = [a.patient for a in kept]
+    counts = {patient: patients.count(patient) for patient in set(patients)}
+    return _Rows(
+        patient=patients,
+        log_odds=np.array([a.risks[key].log_odds for a in kept]),
+        had=np.array([bool(a.risks[key].happened) for a in kept], dtype=bool),
+        age_sex=np.array([_age_sex(a) for a in kept]).reshape(-1, 3),
+        weight=np.array([1 / counts[patient] for patient in patients]),
+    )
+
+
+def _age_sex(asked: Asked) -> tuple[float, float, float]:
+    age = 0.0 if math.isnan(asked.age_years) else asked.age_years / 50
+    return (age, age**2, float(asked.is_female))
+
+
+def _auroc(rows: _Rows, score: np.ndarray) -> float:
+    return float(roc_auc_score(rows.had, score, sample_weight=rows.weight))
+
+
+def _brier(rows: _Rows, probability: np.ndarray) -> float:
+    return float(np.average((probability - rows.had) ** 2, weights=rows.weight))

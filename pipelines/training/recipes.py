@@ -1,0 +1,60 @@
+"""Named recipes: every choice of a training run in one value.
+
+Knows numbers only. A recipe and a seed and the same data give the same weights on the same machine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from clinical.errors import RejectedError
+from clinical.worldmodel.config import AbstentionLimits, LossConfig, ModelConfig
+from clinical.worldmodel.fitting import FitConfig
+from clinical.worldmodel.learning import Corruption
+
+
+class UnknownRecipeError(RejectedError):
+    """No recipe has this name."""
+
+    code = "training.unknown_recipe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a model is trained."""
+
+    name: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    corruption: Corruption = field(default_factory=Corruption)
+    vocabulary: FitConfig = field(default_factory=FitConfig)
+    limits: AbstentionLimits = field(default_factory=AbstentionLimits)
+    num_steps: int = 900
+    patients_per_step: int = 32
+    questions_per_patient: int = 6
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warm_up_steps: int = 50
+    max_gradient_norm: float = 1.0
+    averaged_share: float = 0.3  # of the run, at its end, whose weights are averaged
+    questions_per_held_out_patient: int = 12
+    seed: int = 0
+
+
+def cpu_small() -> Recipe:
+    """Two cores, about five minutes, the shipped patients (design 7.13a with the choices of 7.15)."""
+    return Recipe(name="cpu-small")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"cpu-small": cpu_small}
+
+
+def recipe(name: str, *, seed: int = 0, num_steps: int | None = None) -> Recipe:
+    """The recipe of this name, with another seed or length where given.
+
+    Raises:
+        UnknownRecipeError: there is none.
+    """
+    if name not in RECIPES:
+        raise UnknownRecipeError(f"there is no such recipe; known are {', '.join(RECIPES)}")
+    found = replace(RECIPES[name](), seed=seed)
+    return found if num_steps is None else replace(found, num_steps=num_steps)
