@@ -22,7 +22,7 @@ def fact_of(known: Known) -> Fact:
     return Fact(
         event_id=event.event_id,
         kind=event.kind,
-        label=label_of(event.code),
+        label=event_label(event),
         code=event.code.key,
         value=value_text(event.value) or event.absent_reason,
         occurred=event.occurred_at.text if event.occurred_at else None,
@@ -39,6 +39,12 @@ def fact_of(known: Known) -> Fact:
             updated_at=event.source.updated_at,
         ),
     )
+
+
+def event_label(event: Event) -> str:
+    """The sender's words for a fact, from whichever of its codes has some."""
+    codes = (event.code, *event.other_codes)
+    return next((code.display for code in codes if code.display), event.code.value)
 
 
 def label_of(code: Code) -> str:
@@ -78,8 +84,8 @@ def patient_of(events: Iterable[Event], as_of: datetime) -> Patient:
         if event.code.system == CodeSystem.GENDER:
             stated = value_text(event.value) or event.code.value
             sex = _SEX.get(stated.lower(), stated.lower())
-        elif event.code.key == f"{CodeSystem.MEDS}|MEDS_BIRTH":
-            birth = event.occurred_at
+        # The static fact of a patient happened at birth, whichever of its codes it carries.
+        birth = event.occurred_at or birth
     if birth is None:
         return Patient(sex=sex, age_years=None, age=None)
     oldest, youngest = (_months(moment, as_of) for moment in (birth.earliest, birth.latest))

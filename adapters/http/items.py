@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.http import schemas
-from adapters.http.facts import fact_of, label_of, patient_of
+from adapters.http.facts import event_label, fact_of, patient_of
 from clinical.prediction.abstention import Abstention
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Forecast, Prediction
@@ -138,7 +138,7 @@ def _course(name: str, readouts: list[Readout], timeline: Timeline) -> schemas.Q
     drawn.sort(key=lambda measured: measured.at)
     return schemas.QuantityCourse(
         name=name,
-        label=label_of(events[-1].code) if events else _words(name),
+        label=event_label(events[-1]) if events else _words(name),
         code=first.code.key if first.code else "",
         unit=first.unit,
         measured=drawn[-_MAX_MEASUREMENTS:],

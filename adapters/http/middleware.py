@@ -25,6 +25,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self'",
         "connect-src 'self'",
+        "font-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -65,7 +66,8 @@ class Surroundings:
                 statuses.append(message["status"])
                 headers = MutableHeaders(scope=message)
                 headers.update({**_HEADERS, "X-Request-Id": request_id})
-                headers.setdefault("Cache-Control", "no-store")
+                is_file = scope["path"].startswith("/static/")
+                headers.setdefault("Cache-Control", "no-cache" if is_file else "no-store")
             await send(message)
 
         try:

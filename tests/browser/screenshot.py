@@ -1,0 +1,62 @@
+"""Takes the pictures of the README from a running demo, whatever model it serves.
+
+    python -m tests.browser.screenshot [URL NAME PASSWORD OUT]
+
+OUT gets the light picture; the dark one lies beside it, with `-dark` in its name.
+"""
+
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+
+from tests.browser.chromium import ColorScheme, chromium, desk, sign_in
+
+_DEFAULTS = ("http://127.0.0.1:8321", "demo", "demo", "docs/review-page.png")
+
+
+def take(base_url: str, name: str, password: str, out: Path) -> list[Path]:
+    """Open the first review that has an answer, claim it, and take both pictures."""
+    schemes: tuple[ColorScheme, ...] = ("light", "dark")
+    paths = (out, out.with_stem(f"{out.stem}-dark"))
+    with chromium() as browser:
+        return [
+            _take(browser, scheme, base_url, name, password, path)
+            for scheme, path in zip(schemes, paths, strict=True)
+        ]
+
+
+def _take(
+    browser: Browser, scheme: ColorScheme, base_url: str, name: str, password: str, out: Path
+) -> Path:
+    context = desk(browser, scheme)
+    try:
+        page = context.new_page()
+        sign_in(page, base_url, name, password)
+        show_an_answer(page)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(out))
+    finally:
+        context.close()
+    return out
+
+
+def show_an_answer(page: Page) -> None:
+    """Open the highest risk in the worklist, claimed, with its timeline drawn and a verdict chosen."""
+    page.locator(".line").first.click()
+    page.locator(".timeline").wait_for()
+    claim = page.get_by_role("button", name="Claim")
+    if claim.count():
+        claim.click()
+    page.get_by_role("button", name="Release").wait_for()
+    page.locator("body").press("1")
+    page.locator(".history li").first.wait_for()
+    page.evaluate("document.fonts.ready")
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
+
+
+if __name__ == "__main__":
+    given = tuple(sys.argv[1:]) + _DEFAULTS[len(sys.argv) - 1 :]
+    for picture in take(given[0], given[1], given[2], Path(given[3])):
+        print(picture)
