@@ -1,13 +1,15 @@
-"""From patients to a checkpoint: read, split, fit, train, calibrate, evaluate, describe, save.
+"""From patients to a checkpoint: split, fit, train, calibrate, evaluate, describe, save.
 
 The only file that joins the steps. Reports what it does through `say` and `watch`; prints nothing.
 """
 
+import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from adapters.units import conversion
 from clinical.errors import RejectedError
@@ -17,11 +19,15 @@ from clinical.worldmodel.checkpoint import Checkpoint, save
 from clinical.worldmodel.fitting import fit
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.tensorize import Tensorizer
+from clinical.worldmodel.vocabulary import Vocabulary
 from pipelines.training.asking import Asked, put_questions
 from pipelines.training.calibrate import fit_calibration
+from pipelines.training.card import documents
 from pipelines.training.dataset import Case, Split, by_split, case_of, digest_of
+from pipelines.training.diagnostics import Gate, diagnose
 from pipelines.training.evaluate import RiskFigures, ValueFigures, risk_figures, value_figures
 from pipelines.training.recipes import Recipe
+from pipelines.training.report import Report
 from pipelines.training.train import Progress, train
 
 # Units that a hospital may send instead of those in the training data; tried once per code.
@@ -32,7 +38,7 @@ _UNITS_TEXT = (
     "{score} s min h mm/h"
 )
 COMMON_UNITS = tuple(_UNITS_TEXT.split())
-_STATE_FILE = "unfinished.safetensors"
+STATE_FILE = "unfinished.safetensors"
 
 
 class TooFewPatientsError(RejectedError):
@@ -42,96 +48,120 @@ class TooFewPatientsError(RejectedError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a run produced, for the manifest, the model card and the terminal."""
+class Assignment:
+    """What to train, on whom, and where to put it."""
 
     recipe: Recipe
-    num_patients: dict[str, int]
-    num_events: int
-    num_parameters: int
-    seconds: dict[str, float]
-    losses: list[dict[str, float]]  # smoothed, one per report
-    values: list[ValueFigures]
-    risks: list[RiskFigures]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+    timelines: Sequence[Timeline]
+    out: Path
+    name: str
+    data_note: str
+    device: str = "cpu"
+    is_resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Cases:
-    training: list[Case]
-    validation: list[Case]
-    calibration: list[Case]
+class _Trained:
+    model: Jepa
+    vocabulary: Vocabulary
+    calibration: Calibration
+    values: list[ValueFigures]
+    risks: list[RiskFigures]
+    gates: list[Gate]
 
 
 def run(
-    recipe: Recipe,
-    timelines: Sequence[Timeline],
-    out: Path,
+    assignment: Assignment,
     *,
-    name: str,
-    device: str = "cpu",
     say: Callable[[str], None] = lambda _: None,
     watch: Callable[[Progress], None] = lambda _: None,
-    is_resumed: bool = False,
 ) -> tuple[str, Report]:
-    """Train on these patients and write a checkpoint to `out`; returns its manifest digest.
+    """Train and write a checkpoint; returns the digest of its manifest.
 
     Raises:
         TooFewPatientsError
     """
-    clock = _Stopwatch()
-    splits = by_split(timelines)
+    watches = _Stopwatch()
+    splits = by_split(assignment.timelines)
+    losses: list[dict[str, float]] = []
+    trained = _train(assignment, splits, _recorded(watch, losses), say, watches)
+    report = Report(
+        name=assignment.name,
+        data_note=assignment.data_note,
+        machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {assignment.device}",
+        recipe=assignment.recipe,
+        num_patients={str(split): len(members) for split, members in splits.items()},
+        num_events=sum(len(timeline) for timeline in splits[Split.TRAINING]),
+        num_parameters=sum(weight.numel() for weight in trained.model.parameters()),
+        seconds=watches.seconds,
+        losses=losses,
+        values=trained.values,
+        risks=trained.risks,
+        gates=trained.gates,
+    )
+    checkpoint = Checkpoint(
+        name=assignment.name,
+        version=f"{assignment.recipe.name}-{assignment.recipe.seed}",
+        model=trained.model,
+        vocabulary=trained.vocabulary,
+        calibration=trained.calibration,
+        limits=assignment.recipe.limits,
+        data_digest=digest_of(splits[Split.TRAINING]),
+        training=report.to_json(),
+    )
+    digest = save(assignment.out, checkpoint, documents=documents(report))
+    (assignment.out / STATE_FILE).unlink(missing_ok=True)
+    return digest, report
+
+
+def _train(
+    assignment: Assignment,
+    splits: dict[Split, list[Timeline]],
+    watch: Callable[[Progress], None],
+    say: Callable[[str], None],
+    watches: "_Stopwatch",
+) -> _Trained:
+    recipe, device = assignment.recipe, assignment.device
     say("fitting the vocabulary")
     vocabulary = fit(
         splits[Split.TRAINING], conversion, common_units=COMMON_UNITS, config=recipe.vocabulary
     )
     tensorizer = Tensorizer(vocabulary)
-    cases = _Cases(*([c for t in splits[s] if (c := case_of(t, tensorizer))] for s in Split))
-    if min(len(cases.training), len(cases.validation), len(cases.calibration)) < 2:
+    cases = {
+        split: [case for t in members if (case := case_of(t, tensorizer)) is not None]
+        for split, members in splits.items()
+    }
+    if min(len(members) for members in cases.values()) < 2:
         raise TooFewPatientsError("too few patients with at least two moments on record")
-    clock.lap("prepare")
-    losses: list[dict[str, float]] = []
+    watches.lap("prepare")
+    say("training")
     model = train(
         recipe,
-        cases.training,
+        cases[Split.TRAINING],
         tensorizer,
         device=device,
-        watch=_recorded(watch, losses),
-        state_file=_state_file(out, is_resumed=is_resumed),
+        watch=watch,
+        state_file=_state_file(assignment),
     )
-    clock.lap("train")
-    say("asking about patients set aside")
+    watches.lap("train")
+    say("asking about the patients set aside")
     asked = _ask_all(recipe, model, tensorizer, cases, device)
     calibration = fit_calibration(
         asked[Split.CALIBRATION],
         asked[Split.TRAINING],
         vocabulary,
         recipe.limits,
-        f"{name}/{recipe.seed}",
+        f"{assignment.name}/{recipe.seed}",
     )
-    clock.lap("calibrate")
-    report = _report(recipe, splits, model, tensorizer, asked, calibration, clock.seconds, losses)
-    checkpoint = Checkpoint(
-        name=name,
-        version=f"{recipe.name}-{recipe.seed}",
-        model=model,
-        vocabulary=vocabulary,
-        calibration=calibration,
-        limits=recipe.limits,
-        data_digest=digest_of(splits[Split.TRAINING]),
-        training=report.to_json(),
-    )
-    digest = save(out, checkpoint)
-    (out / _STATE_FILE).unlink(missing_ok=True)
-    return digest, report
+    values, risks = _figures(recipe, vocabulary, asked, calibration)
+    gates = diagnose(model, tensorizer, cases[Split.VALIDATION], recipe)
+    watches.lap("calibrate")
+    return _Trained(model, vocabulary, calibration, values, risks, gates)
 
 
-def _state_file(out: Path, *, is_resumed: bool) -> Path:
-    path = out / _STATE_FILE
-    if not is_resumed:
+def _state_file(assignment: Assignment) -> Path:
+    path = assignment.out / STATE_FILE
+    if not assignment.is_resumed:
         path.unlink(missing_ok=True)
     return path
 
@@ -152,51 +182,39 @@ def _recorded(
 
 
 def _ask_all(
-    recipe: Recipe, model: Jepa, tensorizer: Tensorizer, cases: _Cases, device: str
-) -> dict[Split, list[Asked]]:
-    per_patient = recipe.questions_per_held_out_patient
-    groups = {
-        Split.TRAINING: cases.training,
-        Split.VALIDATION: cases.validation,
-        Split.CALIBRATION: cases.calibration,
-    }
-    return {
-        split: put_questions(
-            model, tensorizer, group, per_patient=per_patient, seed=recipe.seed, device=device
-        )
-        for split, group in groups.items()
-    }
-
-
-def _report(
     recipe: Recipe,
-    splits: dict[Split, list[Timeline]],
     model: Jepa,
     tensorizer: Tensorizer,
+    cases: dict[Split, list[Case]],
+    device: str,
+) -> dict[Split, list[Asked]]:
+    return {
+        split: put_questions(
+            model,
+            tensorizer,
+            members,
+            per_patient=recipe.questions_per_held_out_patient,
+            seed=recipe.seed,
+            device=device,
+        )
+        for split, members in cases.items()
+    }
+
+
+def _figures(
+    recipe: Recipe,
+    vocabulary: Vocabulary,
     asked: dict[Split, list[Asked]],
     calibration: Calibration,
-    seconds: dict[str, float],
-    losses: list[dict[str, float]],
-) -> Report:
+) -> tuple[list[ValueFigures], list[RiskFigures]]:
     validation, labels = asked[Split.VALIDATION], [h.label for h in recipe.model.horizons]
-    values = [
-        value_figures(validation, tensorizer.vocabulary, calibration, label) for label in labels
-    ]
+    values = [value_figures(validation, vocabulary, calibration, label) for label in labels]
     risks = [
         figures
         for label in (*labels, recipe.model.whole.label)
         for figures in risk_figures(validation, asked[Split.TRAINING], calibration, label)
     ]
-    return Report(
-        recipe=recipe,
-        num_patients={str(split): len(members) for split, members in splits.items()},
-        num_events=sum(len(timeline) for timeline in splits[Split.TRAINING]),
-        num_parameters=sum(weight.numel() for weight in model.parameters()),
-        seconds=seconds,
-        losses=losses,
-        values=[figures for figures in values if figures is not None],
-        risks=risks,
-    )
+    return [figures for figures in values if figures is not None], risks
 
 
 class _Stopwatch:
