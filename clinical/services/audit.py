@@ -10,7 +10,10 @@ _BATCH = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogReport:
-    """What verification found; `first_bad_index` is the leaf where log and tree part, if any."""
+    """What verification found; `first_bad_index` is the leaf where log and tree part, if any.
+
+    That is also the first missing one, where a head tells of more leaves than there are.
+    """
 
     num_entries: int
     num_unsequenced: int
@@ -54,7 +57,10 @@ class AuditService:
                 frontier.append(entry.leaf_hash)
                 if heads.get(frontier.size, frontier.head().root) != frontier.head().root:
                     bad_heads.append(frontier.size)
-            bad_heads += [size for size in heads if size > frontier.size]
+            missing = [size for size in heads if size > frontier.size]
+            if missing and bad_index is None:
+                bad_index = frontier.size
+            bad_heads += missing
             unsequenced = uow.audit_log.unsequenced()
         return LogReport(
             num_entries=frontier.size,
