@@ -13,6 +13,10 @@ from adapters.fhir.datatypes import UNREAD
 from adapters.fhir.errors import DeliveryError, Reason
 
 NDJSON = "application/fhir+ndjson"
+NUL = rb"\u0000"
+"""No character of FHIR's strings, and none that a database stores."""
+SINGLE = "resource"
+"""The position of a record that is a delivery of its own."""
 
 
 class Entry(Struct, gc=False):
@@ -20,7 +24,7 @@ class Entry(Struct, gc=False):
 
     fullUrl: Any = None  # noqa: N815 - FHIR's spelling
     resource: Raw = UNREAD
-    request: Any = None
+    request: Raw = UNREAD
 
 
 class _Bundle(Struct, gc=False):
@@ -36,12 +40,18 @@ class _TornBundle(Struct, gc=False):
 
 
 class Slice(Struct, gc=False):
-    """A record as received, where it stood, and the fullUrl and method that came with it."""
+    """A record as received, where it stood, and the fullUrl that came with it.
 
-    raw: bytes
+    `is_json` says that the bytes were already seen to be JSON, with those around them, and
+    `may_hold_nul` that those hold the escape of NUL somewhere.
+    """
+
+    raw: bytes | Raw
     position: str
     full_url: str = ""
-    method: str = ""
+    is_deletion: bool = False
+    is_json: bool = False
+    may_hold_nul: bool = True
 
 
 def slices(text: bytes) -> list[Slice]:
@@ -54,9 +64,10 @@ def slices(text: bytes) -> list[Slice]:
     if not bundle.resourceType:
         raise DeliveryError(Reason.NO_RESOURCE_TYPE, "the body does not say what it is")
     if bundle.resourceType != "Bundle":
-        return [Slice(text.strip(), "resource")]
+        return [Slice(text.strip(), SINGLE)]
     entries: Sequence[Entry | Raw] = bundle.entry or ()
-    return [_slice(entry, index) for index, entry in enumerate(entries)]
+    may_hold_nul = NUL in text
+    return [_slice(entry, index, may_hold_nul) for index, entry in enumerate(entries)]
 
 
 def lines(text: bytes, first_line: int) -> list[Slice]:
@@ -82,19 +93,20 @@ def _decoded(text: bytes) -> _Bundle | _TornBundle:
         raise DeliveryError(Reason.NOT_JSON, "the body is not JSON, or not all of it") from error
 
 
-def _slice(entry: Entry | Raw, index: int) -> Slice:
+def _slice(entry: Entry | Raw, index: int, may_hold_nul: bool) -> Slice:
     position = f"entry[{index}]"
     if isinstance(entry, Raw):
         try:
             entry = _ENTRY.decode(entry)
         except msgspec.DecodeError:
             return Slice(b"", position)
-    method = entry.request.get("method") if isinstance(entry.request, dict) else None
     return Slice(
-        bytes(entry.resource),
+        entry.resource,
         position,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
-        method if isinstance(method, str) else "",
+        is_deletion=not entry.resource and b'"DELETE"' in bytes(entry.request),
+        is_json=True,
+        may_hold_nul=may_hold_nul,
     )
 
 

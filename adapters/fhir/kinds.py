@@ -6,7 +6,7 @@ from operator import or_
 from typing import Any
 
 import msgspec
-from msgspec import Struct, defstruct
+from msgspec import Raw, Struct, defstruct
 
 from adapters.fhir.inbound import (
     allergy_intolerance,
@@ -50,9 +50,6 @@ READ: dict[type[Resource], ToEvents] = {
 }
 """The kinds that become events."""
 
-TYPE_OF: dict[type[Struct], str] = {kind: kind.__name__ for kind in READ}
-"""The resource type of each struct."""
-
 
 class Unread(Struct):
     """A resource that carries no event by design, or that is not read: only its type and id are looked at."""
@@ -61,18 +58,37 @@ class Unread(Struct):
 
 
 def _unread(resource_type: str) -> type[Struct]:
-    made = defstruct(
+    return defstruct(
         resource_type, [], bases=(Unread,), tag=resource_type, tag_field="resourceType", gc=False
     )
-    TYPE_OF[made] = resource_type
-    return made
 
 
-TYPE_OF[medication.Medication] = "Medication"
-_KNOWN = frozenset(TYPE_OF.values())
-_UNREAD = [_unread(name) for name in sorted(RESOURCE_TYPES - _KNOWN)]
+_UNREAD = {
+    name: _unread(name)
+    for name in sorted(RESOURCE_TYPES - {kind.__name__ for kind in READ} - {"Medication"})
+}
 
-decode: Callable[[bytes], Resource | Unread] = msgspec.json.Decoder(
-    reduce(or_, [*READ, medication.Medication, *_UNREAD])
+TYPE_OF: dict[type[Struct], str] = {
+    **{kind: kind.__name__ for kind in READ},
+    medication.Medication: "Medication",
+    **{kind: name for name, kind in _UNREAD.items()},
+}
+"""The resource type of each struct: every type of R4 has one."""
+
+decode: Callable[[bytes | Raw], Resource | Unread] = msgspec.json.Decoder(
+    reduce(or_, [*READ, medication.Medication, *_UNREAD.values()])
 ).decode
 """The struct of a resource, of whatever type of R4; raises msgspec's errors (`validation.described`)."""
+
+_UNREAD_BYTES = {name.encode(): name for name in _UNREAD if name != "Bundle"}
+
+
+def plainly_unread(raw: bytes | Raw) -> str | None:
+    """The type of a resource that is not read, where it is the first thing that the bytes say.
+
+    For bytes already known to be JSON: it spares decoding the many and large ones.
+    """
+    start = bytes(memoryview(raw)[:64]).split(b'"', 4)
+    if len(start) > 3 and start[1] == b"resourceType":
+        return _UNREAD_BYTES.get(start[3])
+    return None

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from adapters.fhir import kinds, validation
-from adapters.fhir.body import check_depth, opened
-from adapters.fhir.bundle import NDJSON, Slice, lines, slices
+from adapters.fhir.body import opened
+from adapters.fhir.bundle import NDJSON, NUL, SINGLE, Slice, lines, slices
 from adapters.fhir.errors import DeliveryError, Reason, RecordError
 from adapters.fhir.inbound.encounter import Encounter
 from adapters.fhir.inbound.medication import Medication
@@ -22,33 +22,21 @@ from adapters.fhir.references import is_valid_id
 from adapters.fhir.resource import Resource
 from adapters.fhir.time import latest
 from clinical.services.delivery import Delivery, Quarantined, Reading
-from clinical.timeline.event import Event, Source
+from clinical.timeline.event import Source
 from clinical.timeline.time import ImpossibleTimeError
-
-_NUL = rb"\u0000"  # no character of FHIR's strings, and no database stores it
 
 
 class Decoded(NamedTuple):
-    """A slice with its digest, and the struct of it or what was wrong."""
+    """A slice and what it was found to be: a struct, a type that is not read, or a problem.
+
+    `record_id` is the id in the record, or else that of its `urn:uuid:`; empty where neither is one.
+    """
 
     slice: Slice
-    digest: str
-    record: Resource | kinds.Unread | None
-    problem: RecordError | None
-
-    @property
-    def record_type(self) -> str:
-        """The type, as far as it is known."""
-        return kinds.TYPE_OF.get(type(self.record), "") if self.record is not None else ""
-
-    @property
-    def record_id(self) -> str:
-        """The id in the record, or that of its `urn:uuid:`, where it has one."""
-        stated = self.record.id if self.record is not None else None
-        if isinstance(stated, str):
-            return stated if is_valid_id(stated) else ""
-        urn = self.slice.full_url.removeprefix("urn:uuid:")
-        return urn if urn != self.slice.full_url and is_valid_id(urn) else ""
+    record_type: str
+    record_id: str
+    record: Resource | None = None
+    problem: RecordError | None = None
 
 
 class _Lane:
@@ -60,68 +48,35 @@ class _Lane:
         """Understand a Bundle, a resource or lines of NDJSON; what cannot be is quarantined."""
         scene = Scene(delivery=delivery)
         try:
-            found = _records(delivery)
+            decoded = [_decoded(each) for each in _records(delivery)]
         except DeliveryError as error:
             scene.reading.quarantined.append(_whole(delivery, error))
             return scene.reading
-        if not found:
+        if not decoded:
             scene.count("empty:delivery")
-        decoded = [self._decode(each) for each in found]
         for each in decoded:
             _introduce(each, scene)
         for each in decoded:
-            self._understand(each, scene)
+            try:
+                self._understand(each, scene)
+            except RecordError as error:
+                scene.reading.quarantined.append(_quarantined(each, error))
         return scene.reading
 
-    def _decode(self, each: Slice) -> Decoded:
-        raw = each.raw
-        digest = hashlib.sha256(raw).hexdigest()
-        if not raw:
-            return Decoded(each, digest, None, _without_resource(each))
-        try:
-            record = kinds.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Decoded(each, digest, None, validation.described(error))
-        return Decoded(each, digest, record, None)
-
     def _understand(self, each: Decoded, scene: Scene) -> None:
-        try:
-            if isinstance(each.record, kinds.Unread | Medication):
-                self._skip(each, scene)
-                return
-            if self.is_strict and each.record is not None:
-                validation.validate(each.record_type, each.slice.raw)
-            events = _to_events(each, scene)
-        except RecordError as error:
-            scene.reading.quarantined.append(self._quarantined(each, error))
+        if each.problem is not None:
+            raise each.problem
+        record, counts = each.record, scene.reading.counts
+        if record is None or isinstance(record, Medication):
+            counts[f"skipped:{each.record_type}"] += 1
             return
-        scene.reading.events += events
-        scene.count(f"record:{each.record_type}")
-
-    def _skip(self, each: Decoded, scene: Scene) -> None:
-        if each.record_type == "Bundle":
-            raise RecordError(Reason.NESTED_BUNDLE, "a Bundle inside a Bundle is not opened")
-        scene.count(f"skipped:{each.record_type}")
-
-    def _quarantined(self, each: Decoded, error: RecordError) -> Quarantined:
-        """The reason is what `fhir.resources` finds wrong, or else what we do."""
-        record_type, record_id = each.record_type, each.record_id
-        raw = each.slice.raw
-        if not record_type and raw:
-            record_type, record_id = _named(raw)
-        if raw and record_type in kinds.TYPE_OF.values() and error.reason is not Reason.TOO_DEEP:
-            try:
-                validation.validate(record_type, raw)
-            except RecordError as found:
-                error = found
-        return Quarantined(
-            position=each.slice.position,
-            record_type=record_type,
-            record_id=record_id,
-            digest=each.digest,
-            reason_code=error.reason.value,
-            detail=error.detail,
-        )
+        if self.is_strict:
+            validation.validate(each.record_type, bytes(each.slice.raw))
+        source = _source(each, record, scene)
+        if record.implicitRules or record.modifierExtension:
+            raise RecordError(Reason.UNKNOWN_MODIFIER, "modifierExtension: not understood")
+        scene.reading.events += kinds.READ[type(record)](record, Record(scene, source))
+        counts[f"record:{each.record_type}"] += 1
 
 
 class StrictReader(_Lane):
@@ -144,55 +99,107 @@ def _records(delivery: Delivery) -> list[Slice]:
     return slices(text)
 
 
+def _decoded(each: Slice) -> Decoded:
+    raw = each.raw
+    if not raw:
+        return Decoded(each, "", "", problem=_without_resource(each))
+    if each.is_json and (unread := kinds.plainly_unread(raw)):
+        return Decoded(each, unread, "")
+    try:
+        record = kinds.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Decoded(each, *_named(bytes(raw)), problem=validation.described(error))
+    record_type = kinds.TYPE_OF[type(record)]
+    if isinstance(record, kinds.Unread):
+        return Decoded(each, record_type, "", problem=_nested(record_type))
+    record_id = _id_of(record, each)
+    if each.may_hold_nul and NUL in bytes(raw):
+        problem = RecordError(Reason.FORBIDDEN_CHARACTER, "the record holds the character NUL")
+        return Decoded(each, record_type, record_id, None, problem)
+    return Decoded(each, record_type, record_id, record)
+
+
+def _id_of(record: Resource, each: Slice) -> str:
+    if record.id is not None:
+        return record.id if is_valid_id(record.id) else ""
+    if each.full_url.startswith("urn:uuid:"):
+        urn = each.full_url[len("urn:uuid:") :]
+        return urn if is_valid_id(urn) else ""
+    return ""
+
+
+def _nested(record_type: str) -> RecordError | None:
+    if record_type != "Bundle":
+        return None
+    return RecordError(Reason.NESTED_BUNDLE, "a Bundle inside a Bundle is not opened")
+
+
 def _introduce(each: Decoded, scene: Scene) -> None:
     """Remember what a record is called, before any other refers to it."""
-    record_type, record_id = each.record_type, each.record_id
-    if record_type and record_id:
+    if each.record_type:
         if each.slice.full_url:
-            scene.links[each.slice.full_url] = (record_type, record_id)
+            scene.links[each.slice.full_url] = (each.record_type, each.record_id)
         if isinstance(each.record, Medication) and each.record.code is not None:
-            scene.medications[record_type, record_id] = each.record.code
-
-
-def _to_events(each: Decoded, scene: Scene) -> list[Event]:
-    record = each.record
-    if not isinstance(record, Resource):
-        raise each.problem or RecordError(Reason.INVALID, "the record is not readable")
-    raw = each.slice.raw
-    if record.implicitRules or record.modifierExtension:
-        raise RecordError(Reason.UNKNOWN_MODIFIER, "modifierExtension: not understood")
-    if _NUL in raw:
-        raise RecordError(Reason.FORBIDDEN_CHARACTER, "the record holds the character NUL")
-    check_depth(raw)
-    return kinds.READ[type(record)](record, Record(scene, _source(each, record, scene)))
+            scene.medications["Medication", each.record_id] = each.record.code
 
 
 def _source(each: Decoded, record: Resource, scene: Scene) -> Source:
+    digest = hashlib.sha256(each.slice.raw).hexdigest()
     record_id = each.record_id
     if not record_id:
         if record.id is not None:
             raise RecordError(Reason.BAD_ID, "id: 1 to 64 letters, digits, hyphens or dots")
         if isinstance(record, Patient | Encounter):
             raise RecordError(Reason.MISSING_ID, "id: without it nothing can refer to the record")
-        record_id = f"sha256-{each.digest[:57]}"  # no id was given: the bytes name it
+        record_id = f"sha256-{digest[:57]}"  # no id was given: the bytes name it
     meta = record.meta
     try:
         updated_at = latest(meta.lastUpdated) if meta and meta.lastUpdated else None
     except ImpossibleTimeError as error:
         raise RecordError(Reason.IMPOSSIBLE_TIME, f"meta.lastUpdated: {error}") from error
+    delivery = scene.delivery
+    _check_address(each, delivery)
     return Source(
-        site=scene.delivery.site,
+        site=delivery.site,
         record_type=each.record_type,
         record_id=record_id,
         version=(meta.versionId or "") if meta else "",
-        digest=each.digest,
-        delivery_id=scene.delivery.delivery_id,
+        digest=digest,
+        delivery_id=delivery.delivery_id,
         updated_at=updated_at,
     )
 
 
+def _check_address(each: Decoded, delivery: Delivery) -> None:
+    """Refuse a PUT to one address of a record that says it is another."""
+    if not delivery.context or each.slice.position != SINGLE:
+        return
+    stated = delivery.context.get("type"), delivery.context.get("id")
+    for said, found in zip(stated, (each.record_type, each.record_id), strict=True):
+        if said and said != found:
+            raise RecordError(Reason.ID_MISMATCH, "id: not the one that it was sent to")
+
+
+def _quarantined(each: Decoded, error: RecordError) -> Quarantined:
+    """The reason is what `fhir.resources` finds wrong, or else what we do."""
+    raw = bytes(each.slice.raw)
+    if raw and each.record_type and error.reason is not Reason.TOO_DEEP:
+        try:
+            validation.validate(each.record_type, raw)
+        except RecordError as found:
+            error = found
+    return Quarantined(
+        position=each.slice.position,
+        record_type=each.record_type,
+        record_id=each.record_id,
+        digest=hashlib.sha256(raw).hexdigest(),
+        reason_code=error.reason.value,
+        detail=error.detail,
+    )
+
+
 def _without_resource(each: Slice) -> RecordError:
-    if each.method == "DELETE":
+    if each.is_deletion:
         return RecordError(Reason.DELETION_NOT_READ, "a deletion names no patient: it is kept only")
     return RecordError(Reason.ENTRY_WITHOUT_RESOURCE, "the entry carries no resource")
 

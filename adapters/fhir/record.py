@@ -110,24 +110,30 @@ class Record:
         if record_type == "Encounter":
             self.encounter = f"Encounter/{record_id}"
 
-    def codes(self, concepts: Iterable[CodeableConcept | None], path: str) -> tuple[Code, ...]:
-        """All codes of the first concept that says something; unknown systems are counted.
+    def codes(self, concept: CodeableConcept | None, path: str) -> tuple[Code, ...]:
+        """All codes of a concept, the preferred one first; unknown systems are counted.
 
         Raises:
-            RecordError: none of them says anything.
+            RecordError: it says nothing.
         """
-        for concept in concepts:
-            found = codes.codes_of(concept) if concept is not None else ()
-            if found:
-                for one in found:
-                    if not codes.is_mapped(one):
-                        self._count_unmapped(one)
-                return found
-        raise RecordError(Reason.MISSING_CODE, f"{path}: the record does not say what it is of")
+        found = codes.codes_of(concept) if concept is not None else ()
+        if not found:
+            raise RecordError(Reason.MISSING_CODE, f"{path}: the record does not say what it is of")
+        for one in found:
+            if not codes.is_mapped(one):
+                self._count_unmapped(one)
+        return found
+
+    def first_codes(
+        self, concepts: Iterable[CodeableConcept | None], path: str
+    ) -> tuple[Code, ...]:
+        """All codes of the first concept that says anything; raises RecordError where none does."""
+        stated = (each for each in concepts if each is not None and codes.codes_of(each))
+        return self.codes(next(stated, None), path)
 
     def optional_codes(self, concept: CodeableConcept | None) -> tuple[Code, ...]:
         """All codes of a concept that may be missing."""
-        return self.codes((concept,), "") if concept and (concept.coding or concept.text) else ()
+        return self.codes(concept, "") if concept and codes.codes_of(concept) else ()
 
     def _count_unmapped(self, one: Code) -> None:
         is_words = one.system is CodeSystem.TEXT
@@ -278,7 +284,7 @@ _NOBODY = UUID(int=0)
 
 def only_one(path: str, *values: object) -> None:
     """Refuse two values for one `[x]` element; raises RecordError."""
-    if sum(value is not None for value in values) > 1:
+    if len(values) - values.count(None) > 1:
         raise RecordError(Reason.TWO_VALUES, f"{path}: only one type of value may be given")
 
 

@@ -11,6 +11,7 @@ import re
 import msgspec
 from pydantic import ValidationError
 
+from adapters.fhir.body import check_depth
 from adapters.fhir.errors import Reason, RecordError
 from adapters.fhir.release import resource_class
 
@@ -31,7 +32,11 @@ _RULES = {
 
 
 def validate(resource_type: str, raw: bytes) -> None:
-    """Hold a resource to R4B's classes; raises RecordError with the first thing that is wrong."""
+    """Hold a resource to R4B's classes; raises RecordError with the first thing that is wrong.
+
+    Nothing is parsed that is nested deeper than 64 levels.
+    """
+    check_depth(raw)
     model = resource_class(resource_type)
     if model is None:
         return

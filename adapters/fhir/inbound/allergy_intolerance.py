@@ -48,7 +48,7 @@ def to_events(allergy: AllergyIntolerance, record: Record) -> list[Event]:
     return lasting_events(
         record,
         EventKind.ALLERGY,
-        record.codes((allergy.code,), "code"),
+        record.codes(allergy.code, "code"),
         ends=(_onset(allergy, record), None),
         recorded_at=recorded_at,
         is_over=status in OVER,

@@ -48,7 +48,7 @@ def to_events(plan: CarePlan, record: Record) -> list[Event]:
     return lasting_events(
         record,
         EventKind.CARE_PLAN,
-        record.codes((*(plan.category or ()), titled), "category"),
+        record.first_codes((*(plan.category or ()), titled), "category"),
         ends=(start or record.time(plan.created, "created"), end),
         recorded_at=created_at if start is not None else None,
         is_over=end is not None or plan.status in _CLOSED,

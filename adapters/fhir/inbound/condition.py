@@ -60,7 +60,7 @@ def to_events(condition: Condition, record: Record) -> list[Event]:
     record.during(condition.encounter)
     verification = status_word(condition.verificationStatus)
     record.standing = STANDING.get(verification, Standing.ASSERTED)
-    names = record.codes((condition.code,), "code")
+    names = record.codes(condition.code, "code")
     recorded_at = record.known(condition.recordedDate, "recordedDate")
     if record.standing in {Standing.REFUTED, Standing.RETRACTED}:
         recorded_at = record.revised(recorded_at)

@@ -55,7 +55,7 @@ def to_events(report: DiagnosticReport, record: Record) -> list[Event]:
     return [
         record.event(
             EventKind.DIAGNOSTIC_REPORT,
-            record.codes((report.code,), "code"),
+            record.codes(report.code, "code"),
             occurred_at=occurred_at,
             recorded_at=recorded_at,
             value=conclusions[0][0] if conclusions and conclusions[0] else None,

@@ -57,7 +57,7 @@ def to_events(document: DocumentReference, record: Record) -> list[Event]:
     return [
         record.event(
             EventKind.DOCUMENT,
-            record.codes((document.type, *(document.category or ())), "type"),
+            record.first_codes((document.type, *(document.category or ())), "type"),
             occurred_at=occurred_at,
             recorded_at=recorded_at,
             status=document.status,

@@ -60,7 +60,7 @@ def to_events(encounter: Encounter, record: Record) -> list[Event]:
     record.about(encounter.subject)
     record.standing = _STANDING.get(encounter.status, Standing.ASSERTED)
     record.encounter = f"Encounter/{record.source.record_id}"
-    names = record.codes((CodeableConcept(coding=[encounter.class_]),), "class")
+    names = record.codes(CodeableConcept(coding=[encounter.class_]), "class")
     names += _all_codes(record, encounter.type)
     start, end = record.ends(encounter.period, "period")
     reasons = _all_codes(record, encounter.reasonCode)

@@ -45,7 +45,7 @@ def to_events(immunization: Immunization, record: Record) -> list[Event]:
     return [
         record.event(
             EventKind.IMMUNIZATION,
-            record.codes((immunization.vaccineCode,), "vaccineCode"),
+            record.codes(immunization.vaccineCode, "vaccineCode"),
             occurred_at=record.time(immunization.occurrenceDateTime, "occurrenceDateTime"),
             recorded_at=recorded_at,
             value=record.quantity(immunization.doseQuantity, "doseQuantity"),

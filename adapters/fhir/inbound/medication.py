@@ -69,13 +69,13 @@ def medication_codes(stated: Medicated, record: Record) -> tuple[Code, ...]:
     only_one("medication[x]", stated.medicationCodeableConcept, reference)
     if reference is None or reference.reference is None:
         words = CodeableConcept(text=reference.display) if reference else None
-        return record.codes((stated.medicationCodeableConcept, words), "medication[x]")
+        return record.first_codes((stated.medicationCodeableConcept, words), "medication[x]")
     if reference.reference.startswith("#"):
-        return record.codes((_contained(stated, reference.reference[1:]),), "medicationReference")
+        return record.codes(_contained(stated, reference.reference[1:]), "medicationReference")
     target = target_of(reference.reference, record.scene.links, "medicationReference")
     concept = record.scene.medications.get(target)
     if concept is not None:
-        return record.codes((concept,), "medicationReference")
+        return record.codes(concept, "medicationReference")
     record.scene.count("unresolved_reference:medication")
     return (Code(target[0], target[1], reference.display or ""),)
 

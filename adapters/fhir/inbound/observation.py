@@ -26,7 +26,7 @@ from adapters.fhir.inbound.valued import (
 )
 from adapters.fhir.record import Record, first_code, only_one
 from adapters.fhir.resource import Resource
-from clinical.timeline.event import Event, EventKind, Standing
+from clinical.timeline.event import Event, EventKind, Flag, Standing
 from clinical.timeline.time import ClinicalTime
 
 ReportStatus = Literal[
@@ -94,35 +94,31 @@ def to_events(observation: Observation, record: Record) -> list[Event]:
     if status in REVISED:
         recorded_at = record.revised(recorded_at)
     category = first_code(observation.category)
-    valued: list[tuple[str, str, CodeableConcept, Component | Observation]] = [
-        (f"component/{index}", f"component[{index}].", component.code, component)
-        for index, component in enumerate(observation.component or ())
-    ]
-    value, flags = value_of(observation, record, "")
-    if value is not None or observation.dataAbsentReason is not None or not valued:
-        valued.insert(0, ("", "", observation.code, observation))
-    events = []
-    for part, path, concept, source in valued:
-        if part:
-            if source.modifierExtension:
-                raise RecordError(
-                    Reason.UNKNOWN_MODIFIER, f"{path}modifierExtension: not understood"
-                )
-            value, flags = value_of(source, record, path)
-        events.append(
-            record.event(
-                EventKind.OBSERVATION,
-                record.codes((concept,), f"{path}code"),
-                occurred_at=occurred_at,
-                recorded_at=recorded_at,
-                part=part,
-                value=value,
-                status=status,
-                category=category,
-                absent_reason=absent_reason(source),
-                flags=flags,
-            )
+
+    def event(of: Observation | Component, part: str, path: str) -> Event:
+        value, flags = value_of(of, record, path)
+        return record.event(
+            EventKind.OBSERVATION,
+            record.codes(of.code, f"{path}code"),
+            occurred_at=occurred_at,
+            recorded_at=recorded_at,
+            part=part,
+            value=value,
+            status=status,
+            category=category,
+            absent_reason=absent_reason(of) if of.dataAbsentReason is not None else "",
+            flags=flags,
         )
+
+    own = event(observation, "", "")
+    if not observation.component:
+        return [own]
+    events = [own] if own.value is not None or Flag.VALUE_ABSENT in own.flags else []
+    for index, component in enumerate(observation.component):
+        path = f"component[{index}]."
+        if component.modifierExtension:
+            raise RecordError(Reason.UNKNOWN_MODIFIER, f"{path}modifierExtension: not understood")
+        events.append(event(component, f"component/{index}", path))
     return events
 
 

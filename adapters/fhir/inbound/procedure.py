@@ -66,7 +66,7 @@ def to_events(procedure: Procedure, record: Record) -> list[Event]:
     return [
         record.event(
             EventKind.PROCEDURE,
-            record.codes((procedure.code,), "code"),
+            record.codes(procedure.code, "code"),
             occurred_at=occurred_at,
             recorded_at=record.revised(None) if is_denied else None,
             value=outcome[0] if outcome else None,

@@ -58,7 +58,7 @@ def to_events(request: ServiceRequest, record: Record) -> list[Event]:
     return [
         record.event(
             EventKind.SERVICE_REQUEST,
-            record.codes((request.code,), "code"),
+            record.codes(request.code, "code"),
             occurred_at=record.time(request.authoredOn, "authoredOn"),
             recorded_at=record.revised(None) if is_withdrawn else None,
             status=request.status,

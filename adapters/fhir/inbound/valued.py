@@ -103,20 +103,17 @@ def value_of(
     Raises:
         RecordError: two values are stated, or the one breaks its type's rule.
     """
-    stated = [
-        (name, value)
-        for name, value in zip(_NAMES, _all_values(valued), strict=True)
-        if value is not None
-    ]
     flags = _interpreted(valued) if valued.interpretation else NO_FLAGS
-    if not stated:
+    values = _all_values(valued)
+    num_stated = len(values) - values.count(None)
+    if num_stated == 0:
         return None, flags | _ABSENT if valued.dataAbsentReason is not None else flags
-    if len(stated) > 1:
+    if num_stated > 1:
         raise RecordError(Reason.TWO_VALUES, f"{path}value[x]: only one type of value may be given")
-    name, value = stated[0]
-    if name == "valueQuantity":
-        amount = record.quantity(value, f"{path}valueQuantity")
+    if valued.valueQuantity is not None:
+        amount = record.quantity(valued.valueQuantity, f"{path}valueQuantity")
         return amount, flags | _UNKNOWN_UNIT if amount and amount.unit is None else flags
+    name, value = next(pair for pair in zip(_NAMES, values, strict=True) if pair[1] is not None)
     convert = _OTHER_VALUES.get(name)
     return (convert(value, record, f"{path}{name}") if convert else value), flags
 
