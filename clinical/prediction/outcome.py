@@ -37,7 +37,8 @@ def happened(risk: Risk, timeline: Timeline, as_of: datetime, horizon: Horizon) 
     `timeline` is everything held now, not the cut: outcomes are in what came later.
     """
     after, until = as_of + horizon.start, as_of + horizon.end
-    known_conditions = _condition_codes(timeline.cut(as_of))
+    is_about_conditions = risk is Risk.NEW_CONDITION
+    known_conditions = _condition_codes(timeline.cut(as_of)) if is_about_conditions else frozenset()
     unclear = False
     for event in _later(timeline, as_of):
         if not _is(risk, event, known_conditions):
