@@ -1,0 +1,142 @@
+"""The wire format between the callers and the model process: msgpack, versioned, both ends here.
+
+It knows how a question and an answer are written as bytes. It does not know HTTP, torch, or what
+the model makes of a timeline.
+"""
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from adapters.model_server.timeline_wire import WireTimeline, from_wire, to_wire
+from clinical.errors import ClinicalError, Loudness, RejectedError
+from clinical.prediction.prediction import Forecast, ModelFingerprint
+from clinical.prediction.request import PredictionRequest
+from clinical.timeline.timeline import Timeline
+
+VERSION = 1
+CONTENT_TYPE = "application/vnd.clinical-jepa.model+msgpack"
+
+
+class UnreadableMessageError(RejectedError):
+    """The bytes are not a question or an answer of this wire format."""
+
+    code = "model.unreadable_message"
+
+
+class UnknownWireVersionError(RejectedError):
+    """The bytes are of a version of the wire format that this side does not speak."""
+
+    code = "model.unknown_wire_version"
+
+
+class ForecastQuestion(msgspec.Struct, frozen=True, array_like=True, tag="forecast"):
+    """What is asked of the model, with the timeline already cut."""
+
+    request: PredictionRequest
+    timeline: WireTimeline
+
+
+class FingerprintQuestion(msgspec.Struct, frozen=True, array_like=True, tag="fingerprint"):
+    """Who is there, and warm."""
+
+
+class ForecastAnswer(msgspec.Struct, frozen=True, array_like=True, tag="forecast"):
+    """The forecast."""
+
+    forecast: Forecast
+
+
+class FingerprintAnswer(msgspec.Struct, frozen=True, array_like=True, tag="fingerprint"):
+    """The model that serves."""
+
+    fingerprint: ModelFingerprint
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="refusal"):
+    """Why one question has no answer; a neighbour in the same batch may have one."""
+
+    code: str
+    detail: str
+    loudness: Loudness
+
+
+Question = ForecastQuestion | FingerprintQuestion
+Answer = ForecastAnswer | FingerprintAnswer | Refusal
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    format: Literal["clinical-jepa"]
+    version: int
+    body: msgspec.Raw
+
+
+Body = TypeVar("Body")
+
+_ENCODER = msgspec.msgpack.Encoder()
+_ENVELOPES = msgspec.msgpack.Decoder(_Envelope)
+_QUESTIONS = msgspec.msgpack.Decoder(Question)
+_ANSWERS = msgspec.msgpack.Decoder(Answer)
+
+
+def encode_question(request: PredictionRequest, timeline: Timeline) -> bytes:
+    """A question as bytes; the timeline is sent as it stands, with every version it holds."""
+    return _sealed(ForecastQuestion(request, to_wire(timeline)))
+
+
+def encode_fingerprint_question() -> bytes:
+    """The question "which model are you?" as bytes."""
+    return _sealed(FingerprintQuestion())
+
+
+def decode_question(message: bytes) -> tuple[PredictionRequest, Timeline] | None:
+    """The question that the bytes hold; None where they only ask which model serves.
+
+    Raises:
+        UnreadableMessageError, UnknownWireVersionError
+    """
+    question = _opened(message, _QUESTIONS)
+    if isinstance(question, FingerprintQuestion):
+        return None
+    return question.request, _understood(question.timeline)
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """An answer as bytes."""
+    return _sealed(answer)
+
+
+def decode_answer(message: bytes) -> Answer:
+    """The answer that the bytes hold.
+
+    Raises:
+        UnreadableMessageError, UnknownWireVersionError
+    """
+    answer: Answer = _opened(message, _ANSWERS)
+    return answer
+
+
+def _sealed(body: Question | Answer) -> bytes:
+    return _ENCODER.encode(_Envelope("clinical-jepa", VERSION, msgspec.Raw(_ENCODER.encode(body))))
+
+
+def _opened(message: bytes, decoder: "msgspec.msgpack.Decoder[Body]") -> Body:
+    try:
+        envelope = _ENVELOPES.decode(message)
+        if envelope.version != VERSION:
+            raise UnknownWireVersionError("the other side speaks another version of the format")
+        return decoder.decode(envelope.body)
+    # msgspec's own messages may quote what they met, and that may be of a patient.
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        raise UnreadableMessageError("the bytes are not a message of the model process") from None
+    except ClinicalError as error:
+        if isinstance(error, UnknownWireVersionError):
+            raise
+        raise UnreadableMessageError("the message holds a value that cannot be") from None
+
+
+def _understood(timeline: WireTimeline) -> Timeline:
+    try:
+        return from_wire(timeline)
+    except IndexError:
+        raise UnreadableMessageError("the message refers to what it does not hold") from None
