@@ -1,10 +1,8 @@
 """A RabbitMQ of our own for a test: in a folder, on free ports, and gone afterwards."""
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -12,6 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from kombu.connection import Connection
+
+from tests.stack import free_ports
 
 # The program itself: the wrapper in the search path insists on the packaged folders and user.
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/rabbitmq/sbin/rabbitmq-server")
@@ -21,18 +21,6 @@ _START_SECONDS = 90.0
 def program() -> str | None:
     """Where the server's program is, if it is installed."""
     return next((path for path in _PROGRAMS if Path(path).exists()), None)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below the range of outgoing connections."""
-    found: list[int] = []
-    for port in random.Random(os.urandom(8)).sample(range(20_000, 32_000), 500):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("no free ports")
 
 
 class RabbitMq:

@@ -1,13 +1,14 @@
 """The whole system as a user starts it: `clinical up` in a folder, on free ports, found by its mark."""
 
-import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -104,9 +105,8 @@ class Started:
             return False
 
 
-def wait_until(condition: object, seconds: float = 60.0) -> None:
-    """Return when the callable says so."""
-    assert callable(condition)
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Return when the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
@@ -121,9 +121,24 @@ def up(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[tupl
         yield started, said.split("Serving on ")[1].split(";")[0]
 
 
-def secrets_of(sites: Mapping[str, str]) -> str:
-    """The setting that gives each site one webhook secret."""
-    return json.dumps({site: [secret] for site, secret in sites.items()})
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on, below the range of outgoing connections."""
+    found: list[int] = []
+    for port in random.Random(os.urandom(8)).sample(range(20_000, 32_000), 500):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def is_live(url: str) -> bool:
+    """Whether a web process answers there."""
+    try:
+        return httpx.get(f"{url}/health/live", timeout=2, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def ready(url: str) -> dict[str, object]:

@@ -1,0 +1,52 @@
+"""J4: every change is in the audit log, and anybody can check that it is there."""
+
+import hashlib
+from uuid import UUID
+
+import pytest
+
+from adapters.clock import SystemClock
+from clinical.audit.proof import is_included
+from clinical.audit.tree import TreeHead
+from clinical.services.audit import AuditService
+from tests.journeys.conftest import Running
+from tests.stack import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_log_is_sound_and_an_entry_can_be_proven_to_stand_in_it(
+    site: Running, sample_patient: UUID
+) -> None:
+    service = AuditService(open_unit_of_work=site.open_unit_of_work, clock=SystemClock())
+    with site.open_unit_of_work() as uow:
+        (review,) = uow.reviews.open_for(sample_patient)
+    adams = site.clinician("dr-adams")
+    wait_until(lambda: service.verify().num_unsequenced == 0)
+
+    report = service.verify()
+    history = adams.get(f"/v1/reviews/{review.review_id}/history")["entries"]
+    proof = adams.get(f"/v1/audit/entries/{history[0]['entry_id']}/proof")
+
+    assert report.is_sound
+    assert report.num_entries >= len(history)
+    leaf = hashlib.sha256(b"\x00" + proof["canonical_entry"].encode()).digest()
+    assert leaf.hex() == proof["leaf"]
+    path = [bytes.fromhex(sibling) for sibling in proof["path"]]
+    head = TreeHead(proof["head"]["size"], bytes.fromhex(proof["head"]["root"]))
+    assert is_included(leaf, proof["index"], path, head)
+    assert not is_included(leaf, (proof["index"] + 1) % head.size, path, head)
+
+
+def test_neither_audit_log_nor_worker_log_names_a_patient(
+    site: Running, sample_patient: UUID
+) -> None:
+    with site.open_unit_of_work() as uow:
+        record_id = uow.timelines.patient(sample_patient).record_id
+        entries = [entry.canonical().decode() for _, entry, _ in uow.audit_log.sequenced()]
+    logs = [path.read_text() for path in (site.folder / "data" / "logs").glob("*.log")]
+    assert entries
+    assert logs
+    for text in [*entries, *logs, site.started.text()]:
+        assert record_id not in text
+        assert str(sample_patient) not in text

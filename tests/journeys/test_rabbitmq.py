@@ -1,0 +1,86 @@
+"""As in production: an external PostgreSQL, RabbitMQ, several workers, and kills while they work."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from adapters.db.embedded import EmbeddedPostgres
+from adapters.db.migrate import upgrade
+from adapters.model_server.worker import is_ready
+from tests.journeys.bundles import bundle, observation, patient
+from tests.journeys.conftest import SECRET, SITE
+from tests.journeys.test_outages import Ward
+from tests.journeys.visitor import deliver
+from tests.rabbitmq import RabbitMq, program
+from tests.stack import Started, free_ports, is_live, wait_until
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.rabbitmq,
+    pytest.mark.skipif(program() is None, reason="RabbitMQ is not installed"),
+]
+
+NUM_PATIENTS = 40
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RabbitMq]:
+    with RabbitMq(tmp_path / "rabbitmq") as running:
+        yield running
+
+
+@pytest.fixture
+def ward(tmp_path: Path, broker: RabbitMq) -> Iterator[Ward]:
+    with EmbeddedPostgres(tmp_path / "postgres") as server:
+        upgrade(server.url)
+        ward = Ward(tmp_path, server.url)
+        ward.settings |= {
+            "CLINICAL_BROKER_URL": broker.url,
+            "CLINICAL_WEBHOOK_SECRETS": json.dumps({SITE: [SECRET]}),
+            "CLINICAL_SESSION_KEY": "k" * 40,
+            "CLINICAL_WEB_PORT": str(free_ports(1)[0]),
+            "CLINICAL_LEASE_SECONDS": "5",
+        }
+        yield ward
+
+
+def test_killing_workers_and_broker_while_they_work_loses_nothing_and_does_nothing_twice(
+    ward: Ward, broker: RabbitMq
+) -> None:
+    web_url = f"http://127.0.0.1:{ward.settings['CLINICAL_WEB_PORT']}"
+    with ward.start("web") as web, ward.start("model") as model:
+        with ward.start("worker") as one, ward.start("worker", "--concurrency", "2") as two:
+            wait_until(lambda: is_live(web_url) and is_ready(f"http://127.0.0.1:{ward.port}"))
+            for number in range(NUM_PATIENTS):
+                record_id = f"r-{number}"
+                body = bundle(patient(record_id), observation(record_id, record_id))
+                assert deliver(web_url, SITE, SECRET, body).status_code == 202
+                if number in {8, 16, 24}:
+                    _kill_a_child(one if number == 16 else two)
+                if number == 30:  # by now its young queue is safely on disk
+                    broker.kill()
+                    broker.start()
+            wait_until(lambda: not ward.num_waiting(), seconds=90)
+            assert ward.num_patients() == NUM_PATIENTS
+            assert len(ward.predicted()) == NUM_PATIENTS
+            with ward.open_unit_of_work() as uow:
+                reviews = [len(uow.reviews.open_for(each)) for each in ward.predicted()]
+            assert reviews == [1] * NUM_PATIENTS
+            for started in (one, two):
+                assert started.stop() == 0
+                assert started.wait_until_none_is_alive(seconds=5) == []
+        assert model.stop() == 0
+        assert web.stop() == 0
+    assert broker.depth("clinical") == 0
+
+
+def _kill_a_child(worker: Started) -> None:
+    """Kill one of the pool's processes, whatever it is doing."""
+    children = psutil.Process(worker.process.pid).children()
+    pool = [child for child in children if "worker" in " ".join(child.cmdline())]
+    wait_until(lambda: pool)
+    random.Random(len(pool)).choice(pool).kill()
