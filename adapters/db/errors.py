@@ -4,6 +4,9 @@ PostgreSQL puts key values into its error texts. They may be patient data, so a 
 names only the SQLSTATE and the constraint.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psycopg
 from sqlalchemy import exc
 
@@ -64,3 +67,18 @@ def _from_psycopg(error: psycopg.Error) -> ClinicalError:
     if is_cut or state.startswith(_UNAVAILABLE_CLASSES):
         return StorageUnavailableError(text)
     return BrokenStorageError(text)
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Give the errors of the database our names.
+
+    The original names key values in its text: it goes no further than here.
+    """
+    try:
+        yield
+    except Exception as error:
+        ours = translated(error)
+        if ours is None:
+            raise
+        raise ours from None

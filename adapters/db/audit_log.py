@@ -1,0 +1,135 @@
+"""Audit entries, written in the transaction of what they tell of, and the tree over them.
+
+Knows the audit tables. Hashing is the domain's; that nothing is edited is held by triggers.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select
+
+from adapters.db.tables import audit_entries, audit_heads, audit_leaves, audit_pending
+from clinical.audit.entry import AuditEntry, AuditKind
+from clinical.audit.tree import Frontier, TreeHead
+
+_SEQUENCER_LOCK = 0x6175646974  # "audit": one sequencer at a time
+
+
+class SqlAuditLog:
+    """Implements the port `AuditLog` within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Everything happens in the transaction of `connection`."""
+        self._connection = connection
+
+    def append(self, entry: AuditEntry) -> None:
+        """Store the entry; it gets its leaf later."""
+        self._connection.execute(
+            insert(audit_entries).values(
+                entry_id=entry.entry_id,
+                at=entry.at,
+                kind=entry.kind.value,
+                actor=entry.actor,
+                refs=entry.refs,
+                request_id=entry.request_id,
+            )
+        )
+
+    def sequence(self, limit: int, at: datetime) -> int:
+        """Give leaves to entries that owe one; 0 where another sequencer is at work.
+
+        Entries are found by what they owe, never by position: a transaction that commits late
+        cannot be skipped.
+        """
+        if not self._connection.scalar(select(func.pg_try_advisory_xact_lock(_SEQUENCER_LOCK))):
+            return 0
+        rows = (
+            self._connection.execute(
+                select(audit_entries)
+                .join(audit_pending, audit_pending.c.entry_id == audit_entries.c.entry_id)
+                .order_by(audit_entries.c.at, audit_entries.c.entry_id)
+                .limit(limit)
+            )
+            .mappings()
+            .all()
+        )
+        if rows:
+            self._append_leaves([_entry(row) for row in rows], at)
+        return len(rows)
+
+    def head(self) -> TreeHead:
+        """The newest stored head; that of the empty log where there is none."""
+        return self._frontier().head()
+
+    def sequenced(self) -> Iterator[tuple[int, AuditEntry, bytes]]:
+        """Index, entry and stored leaf hash, in order, streamed."""
+        query = (
+            select(audit_leaves.c.leaf_index, audit_leaves.c.leaf_hash, audit_entries)
+            .join(audit_entries, audit_entries.c.entry_id == audit_leaves.c.entry_id)
+            .order_by(audit_leaves.c.leaf_index)
+        )
+        streamed = self._connection.execution_options(yield_per=1000).execute(query)
+        for row in streamed.mappings():
+            yield row["leaf_index"], _entry(row), row["leaf_hash"]
+
+    def heads(self) -> Iterator[TreeHead]:
+        """Every stored head, oldest first."""
+        query = select(audit_heads.c.size, audit_heads.c.root).order_by(audit_heads.c.size)
+        for row in self._connection.execute(query):
+            yield TreeHead(row.size, row.root)
+
+    def unsequenced(self) -> int:
+        """How many entries still owe a leaf."""
+        return int(self._connection.scalar(select(func.count()).select_from(audit_pending)) or 0)
+
+    def history(self, **refs: str) -> list[AuditEntry]:
+        """The entries that carry all of these refs, oldest first."""
+        rows = self._connection.execute(
+            select(audit_entries)
+            .where(audit_entries.c.refs.contains(refs))
+            .order_by(audit_entries.c.at, audit_entries.c.entry_id)
+        ).mappings()
+        return [_entry(row) for row in rows]
+
+    def _append_leaves(self, entries: list[AuditEntry], at: datetime) -> None:
+        frontier = self._frontier()
+        leaves = []
+        for entry in entries:
+            leaf = {"leaf_index": frontier.size, "entry_id": entry.entry_id}
+            leaves.append({**leaf, "leaf_hash": entry.leaf_hash})
+            frontier.append(entry.leaf_hash)
+        self._connection.execute(insert(audit_leaves), leaves)
+        self._connection.execute(
+            delete(audit_pending).where(audit_pending.c.entry_id.in_([e.entry_id for e in entries]))
+        )
+        head = frontier.head()
+        self._connection.execute(
+            insert(audit_heads).values(
+                size=head.size,
+                root=head.root,
+                at=at,
+                peak_heights=[height for height, _ in frontier.peaks],
+                peak_hashes=[value for _, value in frontier.peaks],
+            )
+        )
+
+    def _frontier(self) -> Frontier:
+        row = self._connection.execute(
+            select(audit_heads.c.peak_heights, audit_heads.c.peak_hashes)
+            .order_by(audit_heads.c.size.desc())
+            .limit(1)
+        ).one_or_none()
+        if row is None:
+            return Frontier()
+        return Frontier(list(zip(row.peak_heights, row.peak_hashes, strict=True)))
+
+
+def _entry(row: RowMapping) -> AuditEntry:
+    return AuditEntry(
+        entry_id=row["entry_id"],
+        at=row["at"],
+        kind=AuditKind(row["kind"]),
+        actor=row["actor"],
+        refs=row["refs"],
+        request_id=row["request_id"],
+    )

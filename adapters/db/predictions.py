@@ -1,0 +1,121 @@
+"""Stored answers, the models that gave them, and the newest latent state of each patient.
+
+Knows the tables `predictions`, `model_versions` and `patient_states`.
+"""
+
+import struct
+from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from adapters.db.prediction_rows import prediction_of, row_of
+from adapters.db.tables import model_versions, patient_states, predictions
+from clinical.errors import NotFoundError
+from clinical.prediction.prediction import ModelFingerprint, Prediction
+from clinical.prediction.request import Purpose
+
+
+class SqlPredictions:
+    """Implements the port `Predictions` within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Everything happens in the transaction of `connection`."""
+        self._connection = connection
+
+    def find(
+        self,
+        *,
+        input_digest: str,
+        config_digest: str,
+        manifest_digest: str,
+        purpose: Purpose,
+        patient_id: UUID,
+    ) -> UUID | None:
+        """The prediction that answered this very question, if any."""
+        return self._connection.scalar(
+            select(predictions.c.prediction_id).where(
+                predictions.c.patient_id == patient_id,
+                predictions.c.input_digest == input_digest,
+                predictions.c.manifest_digest == manifest_digest,
+                predictions.c.config_digest == config_digest,
+                predictions.c.purpose == purpose.value,
+            )
+        )
+
+    def add(self, prediction: Prediction) -> bool:
+        """Store; the unique key of a question closes the race between two answers."""
+        added = self._connection.execute(
+            upsert(predictions)
+            .values(row_of(prediction))
+            .on_conflict_do_nothing(constraint="uq_predictions_question")
+            .returning(predictions.c.prediction_id)
+        ).scalar()
+        if added is None:
+            return False
+        self._remember_state(prediction)
+        return True
+
+    def get(self, prediction_id: UUID) -> Prediction:
+        """The prediction; raises NotFoundError."""
+        row = (
+            self._connection.execute(
+                select(predictions).where(predictions.c.prediction_id == prediction_id)
+            )
+            .mappings()
+            .one_or_none()
+        )
+        if row is None:
+            raise NotFoundError("no such prediction")
+        return prediction_of(row)
+
+    def all(self) -> Iterator[Prediction]:
+        """Every prediction in the order of making, streamed."""
+        query = select(predictions).order_by(predictions.c.made_at, predictions.c.prediction_id)
+        streamed = self._connection.execution_options(yield_per=200).execute(query)
+        for row in streamed.mappings():
+            yield prediction_of(row)
+
+    def ensure_model(self, model: ModelFingerprint, at: datetime) -> bool:
+        """Register the model version; True where it was new."""
+        added = self._connection.execute(
+            upsert(model_versions)
+            .values(
+                manifest_digest=model.manifest_digest,
+                name=model.name,
+                version=model.version,
+                vocabulary_digest=model.vocabulary_digest,
+                registered_at=at,
+            )
+            .on_conflict_do_nothing()
+            .returning(model_versions.c.manifest_digest)
+        ).scalar()
+        return added is not None
+
+    def _remember_state(self, prediction: Prediction) -> None:
+        """Keep the state of the latest cut, for similar-patient search."""
+        trajectory = prediction.forecast.trajectory
+        if trajectory is None or not trajectory.state:
+            return
+        request = prediction.request
+        state = struct.unpack(f"<{len(trajectory.state) // 4}f", trajectory.state)
+        fresh = {
+            "prediction_id": request.prediction_id,
+            "as_of": request.as_of,
+            "state": list(state),
+        }
+        key = {
+            "patient_id": request.patient_id,
+            "manifest_digest": prediction.forecast.capsule.model.manifest_digest,
+        }
+        self._connection.execute(
+            upsert(patient_states)
+            .values(**key, **fresh)
+            .on_conflict_do_update(
+                index_elements=list(key),
+                set_=fresh,
+                where=patient_states.c.as_of <= request.as_of,
+            )
+        )

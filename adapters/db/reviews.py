@@ -1,0 +1,115 @@
+"""Reviews, compared and set by version, and their decisions, written once.
+
+Knows the tables `reviews` and `decisions`; the legal moves are the domain's.
+"""
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping, Select, and_, func, insert, or_, select, update
+
+from adapters.db.tables import decisions, predictions, reviews
+from clinical.errors import NotFoundError
+from clinical.review.decision import Decision, Reason, Verdict
+from clinical.review.review import Review, ReviewState, StaleVersionError
+from clinical.services.ports import WorklistQuery
+
+_OPEN = (ReviewState.QUEUED.value, ReviewState.CLAIMED.value)
+
+
+class SqlReviews:
+    """Implements the port `Reviews` within one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Everything happens in the transaction of `connection`."""
+        self._connection = connection
+
+    def add(self, review: Review) -> None:
+        """Store a new review."""
+        self._connection.execute(insert(reviews).values(asdict(review)))
+
+    def get(self, review_id: UUID) -> Review:
+        """The review as it stands; raises NotFoundError."""
+        row = (
+            self._connection.execute(select(reviews).where(reviews.c.review_id == review_id))
+            .mappings()
+            .one_or_none()
+        )
+        if row is None:
+            raise NotFoundError("no such review")
+        return _review(row)
+
+    def update(self, review: Review) -> None:
+        """Store the next version; of two that follow the same one, one is refused."""
+        changed = self._connection.execute(
+            update(reviews)
+            .where(reviews.c.review_id == review.review_id, reviews.c.version == review.version - 1)
+            .values(asdict(review))
+        )
+        if changed.rowcount == 0:
+            raise StaleVersionError("the review has changed since it was read")
+
+    def open_for(self, patient_id: UUID) -> list[Review]:
+        """The reviews of a patient that somebody may still decide, oldest first; locked."""
+        rows = self._connection.execute(
+            select(reviews)
+            .where(reviews.c.patient_id == patient_id, reviews.c.state.in_(_OPEN))
+            .order_by(reviews.c.opened_at, reviews.c.review_id)
+            .with_for_update()
+        ).mappings()
+        return [_review(row) for row in rows]
+
+    def worklist(self, query: WorklistQuery) -> list[Review]:
+        """Highest priority first, ties by id: a total order, so that no page repeats or skips."""
+        statement = _matching(select(reviews), query)
+        if query.after is not None:
+            priority, review_id = query.after
+            statement = statement.where(
+                or_(
+                    reviews.c.priority < priority,
+                    and_(reviews.c.priority == priority, reviews.c.review_id > review_id),
+                )
+            )
+        statement = statement.order_by(reviews.c.priority.desc(), reviews.c.review_id)
+        rows = self._connection.execute(statement.limit(query.limit)).mappings()
+        return [_review(row) for row in rows]
+
+    def count(self, query: WorklistQuery) -> int:
+        """How many match, wherever the page begins."""
+        matching = _matching(select(reviews.c.review_id), query).subquery()
+        return int(self._connection.scalar(select(func.count()).select_from(matching)) or 0)
+
+    def add_decision(self, decision: Decision) -> None:
+        """Store it; a review has one."""
+        self._connection.execute(
+            insert(decisions).values({**asdict(decision), "reasons": list(decision.reasons)})
+        )
+
+    def decision(self, review_id: UUID) -> Decision | None:
+        """The decision of a review, if it has one."""
+        row = (
+            self._connection.execute(select(decisions).where(decisions.c.review_id == review_id))
+            .mappings()
+            .one_or_none()
+        )
+        if row is None:
+            return None
+        fields = {**row, "verdict": Verdict(row["verdict"])}
+        return Decision(**{**fields, "reasons": tuple(Reason(r) for r in row["reasons"])})
+
+
+def _matching(statement: Select[Any], query: WorklistQuery) -> Select[Any]:
+    statement = statement.where(reviews.c.state.in_([state.value for state in query.states]))
+    if query.claimed_by is not None:
+        statement = statement.where(reviews.c.claimed_by == query.claimed_by)
+    if query.abstained is not None:
+        silent = predictions.c.abstention_reason.is_not(None)
+        statement = statement.join(
+            predictions, predictions.c.prediction_id == reviews.c.prediction_id
+        ).where(silent if query.abstained else ~silent)
+    return statement
+
+
+def _review(row: RowMapping) -> Review:
+    return Review(**{**row, "state": ReviewState(row["state"])})

@@ -1,0 +1,72 @@
+"""One transaction with all repositories in it: rolled back unless committed.
+
+Knows connections and transactions; what is stored is the repositories' business.
+"""
+
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, Engine
+
+from adapters.db.audit_log import SqlAuditLog
+from adapters.db.errors import translated, translating
+from adapters.db.inbox import SqlInbox
+from adapters.db.outbox import SqlOutbox
+from adapters.db.predictions import SqlPredictions
+from adapters.db.reviews import SqlReviews
+from adapters.db.timelines import SqlTimelines
+from clinical.services.ports import OpenUnitOfWork, UnitOfWork
+
+
+class SqlUnitOfWork:
+    """Implements the port `UnitOfWork`; errors of the driver leave it as errors of ours."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Nothing is connected before `with`."""
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        """Connect; the transaction begins with the first statement."""
+        with translating():
+            connection = self._connection = self._engine.connect()
+        self.inbox = SqlInbox(connection)
+        self.outbox = SqlOutbox(connection)
+        self.timelines = SqlTimelines(connection)
+        self.predictions = SqlPredictions(connection)
+        self.reviews = SqlReviews(connection)
+        self.audit_log = SqlAuditLog(connection)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Roll back what was not committed, and give the connection back."""
+        assert self._connection is not None
+        self._connection.close()
+        self._connection = None
+        if isinstance(error, Exception) and (ours := translated(error)) is not None:
+            # The driver's text may quote stored values: it is not chained.
+            raise ours from None
+
+    def commit(self) -> None:
+        """Make it durable.
+
+        Raises:
+            StorageUnavailableError: whether it was made durable is unknown.
+        """
+        assert self._connection is not None
+        with translating():
+            self._connection.commit()
+
+
+def unit_of_work_factory(engine: Engine) -> OpenUnitOfWork:
+    """What the services take: each call begins a transaction."""
+
+    def open_unit_of_work() -> UnitOfWork:
+        return SqlUnitOfWork(engine)
+
+    return open_unit_of_work
