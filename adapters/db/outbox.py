@@ -42,7 +42,11 @@ class SqlOutbox:
             )
             .returning(messages.c.message_id)
         )
-        return self._connection.execute(statement).scalar() is not None
+        is_new = self._connection.execute(statement).scalar() is not None
+        if is_new:
+            # Rings at commit, and only then; whoever waits at `doorbell` need not look every second.
+            self._connection.execute(select(func.pg_notify("outbox", "")))
+        return is_new
 
     def claim(self, limit: int, now: datetime, lease: timedelta) -> list[Message]:
         """Take due messages whose lease is free, for `lease`; two claimers never share one."""
