@@ -157,8 +157,8 @@ def _with_places(settings: Settings) -> Settings:
     """
     places = {
         "data_dir": settings.data_dir.absolute(),
-        "web_port": _free_port(settings.web_host, settings.web_port, "CLINICAL_WEB_PORT"),
-        "model_port": _free_port(settings.model_host, settings.model_port, "CLINICAL_MODEL_PORT"),
+        "web_port": free_port(settings.web_host, settings.web_port, "CLINICAL_WEB_PORT"),
+        "model_port": free_port(settings.model_host, settings.model_port, "CLINICAL_MODEL_PORT"),
     }
     return settings.model_copy(update=places)
 
@@ -307,7 +307,12 @@ def _alone_in(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _free_port(host: str, port: int, setting: str) -> int:
+def free_port(host: str, port: int, setting: str) -> int:
+    """The port if it is free, or any where it is 0.
+
+    Raises:
+        PortTakenError
+    """
     if port:
         if not _can_bind(host, port):
             raise PortTakenError(f"port {port} of {host} is taken; choose another by {setting}")
