@@ -79,8 +79,11 @@ class SqlAuditLog:
             yield TreeHead(row.size, row.root)
 
     def unsequenced(self) -> int:
-        """How many entries still owe a leaf."""
-        return int(self._connection.scalar(select(func.count()).select_from(audit_pending)) or 0)
+        """How many entries have no leaf, counted from the log itself whoever edited what is owed."""
+        is_its = audit_leaves.c.entry_id == audit_entries.c.entry_id
+        has_leaf = select(audit_leaves.c.entry_id).where(is_its).exists()
+        counted = select(func.count()).select_from(audit_entries).where(~has_leaf)
+        return int(self._connection.scalar(counted) or 0)
 
     def history(self, **refs: str) -> list[AuditEntry]:
         """The entries that carry all of these refs, oldest first."""

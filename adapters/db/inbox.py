@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import deliveries, quarantine
-from clinical.errors import NotFoundError
+from clinical.errors import NotFoundError, OperationalError
 from clinical.services.delivery import Delivery, Door, Quarantined, Reading, Reception
+
+
+class AlreadyRecordedError(OperationalError):
+    """Another worker recorded this delivery meanwhile: nothing of this attempt is kept."""
+
+    code = "storage.already_recorded"
 
 
 class SqlInbox:
@@ -82,28 +88,43 @@ class SqlInbox:
         return row.recorded_at is not None
 
     def mark_recorded(self, delivery_id: UUID, at: datetime, reading: Reading) -> None:
-        """Remember that it was understood, and what was counted on the way."""
-        self._connection.execute(
+        """Remember that it was understood, and what was counted on the way.
+
+        Raises:
+            AlreadyRecordedError: the transaction is to be given up.
+        """
+        marked = self._connection.execute(
             update(deliveries)
-            .where(deliveries.c.delivery_id == delivery_id)
-            .values(recorded_at=at, num_events=len(reading.events), counts=dict(reading.counts))
+            .where(deliveries.c.delivery_id == delivery_id, deliveries.c.recorded_at.is_(None))
+            .values(
+                recorded_at=at,
+                num_events=len(reading.events),
+                counts={_storable(name): count for name, count in reading.counts.items()},
+            )
         )
+        if marked.rowcount != 1:
+            raise AlreadyRecordedError("the delivery was recorded by somebody else meanwhile")
 
     def quarantine(self, delivery_id: UUID, at: datetime, records: Sequence[Quarantined]) -> None:
-        """Keep the reason why each of these could not be understood; their bytes are in the delivery."""
+        """Keep why each of these could not be understood, once; their bytes are in the delivery."""
         if not records:
             return
-        rows = {
-            (record.position, record.reason_code, record.digest): {
+        rows = [
+            {
                 "delivery_id": delivery_id,
-                "position": record.position,
+                "position": _storable(record.position),
                 "reason_code": record.reason_code,
                 "digest": record.digest,
-                "record_type": record.record_type,
-                "record_id": record.record_id,
-                "detail": record.detail,
+                "record_type": _storable(record.record_type),
+                "record_id": _storable(record.record_id),
+                "detail": _storable(record.detail),
                 "at": at,
             }
             for record in records
-        }
-        self._connection.execute(insert(quarantine), list(rows.values()))
+        ]
+        self._connection.execute(upsert(quarantine).on_conflict_do_nothing(), rows)
+
+
+def _storable(text: str) -> str:
+    """A text from a record that may be broken in any way, with what PostgreSQL cannot hold escaped."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -6,7 +6,7 @@ Knows the table `messages`. Does not know brokers or what the work is.
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, case, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import messages
@@ -17,11 +17,15 @@ _OWED = ("waiting", "started")
 
 
 class SqlOutbox:
-    """Implements the port `Outbox` within one transaction."""
+    """Implements the port `Outbox` within one transaction.
+
+    `has_news` says whether a message was added: the relays want to hear of it after the commit.
+    """
 
     def __init__(self, connection: Connection) -> None:
         """Everything happens in the transaction of `connection`."""
         self._connection = connection
+        self.has_news = False
 
     def add(self, message: Message) -> bool:
         """Remember; the partial unique index holds one unstarted message per coalesce key."""
@@ -38,14 +42,14 @@ class SqlOutbox:
                 attempts=message.attempts,
             )
             .on_conflict_do_nothing(
-                index_elements=["coalesce_key"], index_where=messages.c.state == "waiting"
+                # A literal: a bound value would not match the index once the statement is prepared.
+                index_elements=["coalesce_key"],
+                index_where=text("state = 'waiting'"),
             )
             .returning(messages.c.message_id)
         )
         is_new = self._connection.execute(statement).scalar() is not None
-        if is_new:
-            # Rings at commit, and only then; whoever waits at `doorbell` need not look every second.
-            self._connection.execute(select(func.pg_notify("outbox", "")))
+        self.has_news = self.has_news or is_new
         return is_new
 
     def claim(self, limit: int, now: datetime, lease: timedelta) -> list[Message]:
@@ -76,7 +80,12 @@ class SqlOutbox:
             self._connection.execute(
                 update(messages)
                 .where(messages.c.message_id == message_id, messages.c.state.in_(_OWED))
-                .values(state="started", attempts=messages.c.attempts + 1, leased_until=now + lease)
+                .values(
+                    state="started",
+                    attempts=messages.c.attempts + 1,
+                    leased_until=now + lease,
+                    fence=messages.c.fence + 1,
+                )
                 .returning(messages)
             )
             .mappings()

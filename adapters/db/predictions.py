@@ -3,8 +3,9 @@
 Knows the tables `predictions`, `model_versions` and `patient_states`.
 """
 
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from adapters.db.tables import model_versions, patient_states, predictions
 from clinical.errors import NotFoundError
 from clinical.prediction.prediction import ModelFingerprint, Prediction
 from clinical.prediction.request import Purpose
+
+_MAX_DIMENSIONS = 16_000  # of pgvector
 
 
 class SqlPredictions:
@@ -60,16 +63,16 @@ class SqlPredictions:
 
     def get(self, prediction_id: UUID) -> Prediction:
         """The prediction; raises NotFoundError."""
-        row = (
-            self._connection.execute(
-                select(predictions).where(predictions.c.prediction_id == prediction_id)
-            )
-            .mappings()
-            .one_or_none()
-        )
-        if row is None:
+        return self.get_many([prediction_id])[0]
+
+    def get_many(self, prediction_ids: Sequence[UUID]) -> list[Prediction]:
+        """The predictions, in the order asked for; raises NotFoundError if one does not exist."""
+        query = select(predictions).where(predictions.c.prediction_id.in_(prediction_ids))
+        rows = self._connection.execute(query).mappings()
+        found = {row["prediction_id"]: prediction_of(row) for row in rows}
+        if any(prediction_id not in found for prediction_id in prediction_ids):
             raise NotFoundError("no such prediction")
-        return prediction_of(row)
+        return [found[prediction_id] for prediction_id in prediction_ids]
 
     def all(self) -> Iterator[Prediction]:
         """Every prediction in the order of making, streamed."""
@@ -101,6 +104,8 @@ class SqlPredictions:
             return
         request = prediction.request
         state = struct.unpack(f"<{len(trajectory.state) // 4}f", trajectory.state)
+        if len(state) > _MAX_DIMENSIONS or not all(map(math.isfinite, state)):
+            return  # nothing that could be compared
         fresh = {
             "prediction_id": request.prediction_id,
             "as_of": request.as_of,

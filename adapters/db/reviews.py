@@ -41,22 +41,32 @@ class SqlReviews:
         return _review(row)
 
     def update(self, review: Review) -> None:
-        """Store the next version; of two that follow the same one, one is refused."""
+        """Store the next version; of two that follow the same one, one is refused.
+
+        Raises:
+            StaleVersionError, NotFoundError
+        """
         changed = self._connection.execute(
             update(reviews)
             .where(reviews.c.review_id == review.review_id, reviews.c.version == review.version - 1)
             .values(asdict(review))
         )
         if changed.rowcount == 0:
+            self.get(review.review_id)
             raise StaleVersionError("the review has changed since it was read")
 
     def open_for(self, patient_id: UUID) -> list[Review]:
-        """The reviews of a patient that somebody may still decide, oldest first; locked."""
+        """The reviews of a patient that somebody may still decide, oldest first.
+
+        Until the transaction ends nobody else gets past here for this patient: of two predictions
+        made at once, the later sees the review of the earlier and takes its place.
+        """
+        lock = func.pg_advisory_xact_lock(func.hashtextextended(str(patient_id), 0))
+        self._connection.execute(select(lock))
         rows = self._connection.execute(
             select(reviews)
             .where(reviews.c.patient_id == patient_id, reviews.c.state.in_(_OPEN))
             .order_by(reviews.c.opened_at, reviews.c.review_id)
-            .with_for_update()
         ).mappings()
         return [_review(row) for row in rows]
 

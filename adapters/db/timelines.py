@@ -1,28 +1,42 @@
-"""Events of patients: copied in, read back as timelines.
+"""Events of patients: copied in, each of them once, and read back as timelines.
 
 Knows the tables `events` and `patients`. Does not know where events come from.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
-from psycopg import Connection as PsycopgConnection
-from psycopg import Cursor
+import psycopg
+from psycopg import sql
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.event_rows import COLUMNS, TYPES, events_of, row_of
-from adapters.db.tables import events, patients
+from adapters.db.tables import patients
 from clinical.errors import NotFoundError
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
 
-_NAMES = ", ".join(COLUMNS)
-_STAGE = "CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (LIKE events) ON COMMIT DELETE ROWS"
-# The lower identity first in every transaction: two imports of the same events wait, never deadlock.
-_KEEP = f"INSERT INTO events SELECT {_NAMES} FROM staged_events ORDER BY event_id ON CONFLICT DO NOTHING"  # noqa: S608
-_READ = f"SELECT {_NAMES} FROM events WHERE patient_id = %s"  # noqa: S608
+_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+_PLACEHOLDERS = sql.SQL(", ").join([sql.Placeholder()] * len(COLUMNS))
+_INSERT = sql.SQL("INSERT INTO events ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
+    _COLUMNS, _PLACEHOLDERS
+)
+_HELD = sql.SQL("SELECT event_id FROM events WHERE event_id = ANY(%b::uuid[])")
+_COPY = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+_STAGE = sql.SQL("CREATE TEMPORARY TABLE staged_events (LIKE events) ON COMMIT DROP")
+_MERGE = sql.SQL(
+    "INSERT INTO events ({0}) SELECT {0} FROM staged_events ORDER BY patient_id, event_id"
+    " ON CONFLICT DO NOTHING"
+).format(_COLUMNS)
+_UNSTAGE = sql.SQL("DROP TABLE staged_events")
+_OF_PATIENT = sql.SQL("SELECT {} FROM events WHERE patient_id = %s").format(_COLUMNS)
+
+_FEW = 16  # up to here plain inserts are faster than COPY
+
+Identified = tuple[UUID, Event]
 
 
 class SqlTimelines:
@@ -33,27 +47,24 @@ class SqlTimelines:
         self._connection = connection
 
     def add(self, events: Sequence[Event], patients: dict[UUID, PatientRef]) -> int:
-        """Store what is not held: binary COPY into a staging table, then insert on no conflict."""
+        """Store what is not held; how many that was. The first receipt of a fact stays."""
         if patients:
             self._introduce(patients)
-        if not events:
-            return 0
-        with self._cursor() as cursor:
-            cursor.execute(_STAGE)
-            with cursor.copy(f"COPY staged_events ({_NAMES}) FROM STDIN (FORMAT BINARY)") as copy:
-                copy.set_types(TYPES)
-                for event in events:
-                    copy.write_row(row_of(event.event_id, event))
-            cursor.execute(_KEEP)
-            added = cursor.rowcount
-            cursor.execute("DELETE FROM staged_events")
-        return added
+        unique: dict[UUID, Event] = {}
+        for event in events:
+            unique.setdefault(event.event_id, event)
+        # One order for everybody: two transactions that bring the same events wait, never deadlock.
+        ordered = sorted(unique.items(), key=lambda item: (item[1].patient_id.int, item[0].int))
+        if len(ordered) <= _FEW:
+            return self._insert(ordered)
+        held = self._held(list(unique))
+        return self._copy([item for item in ordered if item[0] not in held])
 
     def of(self, patient_id: UUID) -> Timeline:
         """Everything held about a patient; empty where nothing is."""
-        with self._cursor() as cursor:
-            cursor.execute(_READ, (patient_id,), binary=True)
-            return Timeline.of(patient_id, events_of(cursor.fetchall()))
+        with self._driver.cursor(binary=True) as cursor:
+            cursor.execute(_OF_PATIENT, [patient_id])
+            return Timeline.of(patient_id, events_of(cursor))
 
     def patient(self, patient_id: UUID) -> PatientRef:
         """How the site names the patient; raises NotFoundError."""
@@ -65,9 +76,16 @@ class SqlTimelines:
         return PatientRef(row.site, row.record_id)
 
     def patient_ids(self) -> Iterator[UUID]:
-        """Every patient with an event, in the order of identity."""
-        query = select(events.c.patient_id).distinct().order_by(events.c.patient_id)
-        yield from self._connection.execution_options(yield_per=1000).scalars(query)
+        """Every patient ever heard of, in the order of identity, streamed."""
+        query = select(patients.c.patient_id).order_by(patients.c.patient_id)
+        yield from self._connection.execute(query.execution_options(yield_per=1000)).scalars()
+
+    @property
+    def _driver(self) -> psycopg.Connection[Any]:
+        """The connection below SQLAlchemy's, in the same transaction: COPY and binary rows need it."""
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        return driver
 
     def _introduce(self, named: dict[UUID, PatientRef]) -> None:
         rows = [
@@ -76,7 +94,41 @@ class SqlTimelines:
         ]
         self._connection.execute(upsert(patients).on_conflict_do_nothing(), rows)
 
-    def _cursor(self) -> Cursor[tuple[object, ...]]:
-        raw = self._connection.connection.driver_connection
-        assert isinstance(raw, PsycopgConnection)
-        return raw.cursor()
+    def _insert(self, events: Sequence[Identified]) -> int:
+        if not events:
+            return 0
+        with self._driver.cursor() as cursor:
+            cursor.executemany(_INSERT, [row_of(*identified) for identified in events])
+            return cursor.rowcount
+
+    def _held(self, event_ids: list[UUID]) -> set[UUID]:
+        with self._driver.cursor(binary=True) as cursor:
+            return {row[0] for row in cursor.execute(_HELD, [event_ids])}
+
+    def _copy(self, events: Sequence[Identified]) -> int:
+        """COPY straight into the table, which writes once; merge where somebody was faster."""
+        if not events:
+            return 0
+        try:
+            with self._connection.begin_nested():
+                self._copy_into("events", events)
+        except psycopg.errors.UniqueViolation:
+            return self._merge(events)
+        return len(events)
+
+    def _merge(self, events: Sequence[Identified]) -> int:
+        with self._driver.cursor() as cursor:
+            cursor.execute(_STAGE)
+            self._copy_into("staged_events", events)
+            cursor.execute(_MERGE)
+            num_new = cursor.rowcount
+            cursor.execute(_UNSTAGE)
+            return num_new
+
+    def _copy_into(self, table: str, events: Sequence[Identified]) -> None:
+        # Rows are made while the server takes in the ones before.
+        statement = _COPY.format(sql.Identifier(table), _COLUMNS)
+        with self._driver.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.set_types(TYPES)
+            for identified in events:
+                copy.write_row(row_of(*identified))

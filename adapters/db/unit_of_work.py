@@ -3,10 +3,12 @@
 Knows connections and transactions; what is stored is the repositories' business.
 """
 
+import contextlib
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from adapters.db.audit_log import SqlAuditLog
 from adapters.db.errors import translated, translating
@@ -16,6 +18,8 @@ from adapters.db.predictions import SqlPredictions
 from adapters.db.reviews import SqlReviews
 from adapters.db.timelines import SqlTimelines
 from clinical.services.ports import OpenUnitOfWork, UnitOfWork
+
+_RING = text("NOTIFY outbox")
 
 
 class SqlUnitOfWork:
@@ -27,9 +31,11 @@ class SqlUnitOfWork:
         self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
-        """Connect; the transaction begins with the first statement."""
+        """Connect and begin; raises StorageUnavailableError."""
         with translating():
             connection = self._connection = self._engine.connect()
+        # Said aloud because COPY and binary reads go around SQLAlchemy, which would not notice.
+        connection.begin()
         self.inbox = SqlInbox(connection)
         self.outbox = SqlOutbox(connection)
         self.timelines = SqlTimelines(connection)
@@ -46,14 +52,16 @@ class SqlUnitOfWork:
     ) -> None:
         """Roll back what was not committed, and give the connection back."""
         assert self._connection is not None
-        self._connection.close()
+        # A broken connection cannot be rolled back; the server has done so already.
+        with contextlib.suppress(DBAPIError):
+            self._connection.close()
         self._connection = None
         if isinstance(error, Exception) and (ours := translated(error)) is not None:
             # The driver's text may quote stored values: it is not chained.
             raise ours from None
 
     def commit(self) -> None:
-        """Make it durable.
+        """Make it durable, then wake the relays if work was added.
 
         Raises:
             StorageUnavailableError: whether it was made durable is unknown.
@@ -61,6 +69,21 @@ class SqlUnitOfWork:
         assert self._connection is not None
         with translating():
             self._connection.commit()
+        if self.outbox.has_news:
+            self._ring(self._connection)
+        self._connection.begin()
+
+    def _ring(self, connection: Connection) -> None:
+        """Notify in a transaction of its own.
+
+        PostgreSQL serialises the commits of transactions that notify, each through its flush to
+        disk; this one writes nothing, so it flushes nothing. Whether or not the bell is heard the
+        work is stored: relays also look for themselves now and then.
+        """
+        self.outbox.has_news = False
+        with contextlib.suppress(DBAPIError):
+            connection.execute(_RING)
+            connection.commit()
 
 
 def unit_of_work_factory(engine: Engine) -> OpenUnitOfWork:
