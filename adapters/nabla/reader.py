@@ -1,0 +1,293 @@
+"""From Nabla's deliveries to events, each marked as derived from a note by AI.
+
+A note that is exported again is a new version of the same record: the encounter names it. Free text
+(sections, transcript, comments) never becomes part of an event; it stays in the stored bytes.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Raw
+
+from adapters.nabla import connect, normalized, words
+from adapters.nabla.errors import MalformedItemError
+from clinical.errors import RejectedError
+from clinical.services.delivery import Delivery, Quarantined, Reading
+from clinical.timeline.code import Code, CodeSystem
+from clinical.timeline.event import (
+    Event,
+    EventKind,
+    EventValue,
+    Flag,
+    Origin,
+    Phase,
+    Source,
+)
+from clinical.timeline.patient import PatientRef
+from clinical.timeline.quantity import Quantity, QuantityRange
+from clinical.timeline.time import ClinicalTime
+
+_MAX_EXPONENT = 30
+_NOTE = Code(CodeSystem.LOINC, "34109-9", "Note")
+
+
+class ConnectReader:
+    """Door.NABLA_CONNECT: a `NOTE_EXPORT` is a document and the diagnoses of the visit.
+
+    Nothing in it says when: its events are known from when they were received.
+    """
+
+    def read(self, delivery: Delivery) -> Reading:
+        """Understand one callback; what cannot be is quarantined."""
+        reading = Reading()
+        try:
+            callback = connect.parse_callback(delivery.body)
+            export = connect.note_export(callback)
+        except RejectedError as error:
+            reading.quarantined.append(_whole(delivery, "NablaNote", error))
+            return reading
+        note = _Note(
+            delivery=delivery,
+            reading=reading,
+            record_type="NablaNote",
+            patient=export.external_patient_id,
+            encounter=export.external_encounter_id,
+            version=callback.request_uuid,
+        )
+        categories = dict.fromkeys(_word(each.category) for each in export.note.sections)
+        note.add(EventKind.DOCUMENT, (_NOTE,), part="note", category=",".join(categories))
+        for index, diagnosis in enumerate(export.visit_diagnoses or ()):
+            with_position = f"visit_diagnoses[{index}]"
+            try:
+                names = words.codes(diagnosis, "coding")
+            except MalformedItemError as error:
+                note.quarantine(with_position, b"", error)
+                continue
+            note.add(
+                EventKind.CONDITION,
+                names,
+                part=f"diagnosis/{index}",
+                category="encounter-diagnosis",
+            )
+        reading.counts["record:NablaNote"] += 1
+        return reading
+
+
+class NormalizedReader:
+    """Door.NABLA_NORMALIZED: conditions, family history and observations of one encounter.
+
+    They happened at the encounter and are known from when the note was exported.
+    """
+
+    def read(self, delivery: Delivery) -> Reading:
+        """Understand one response in its envelope; what cannot be is quarantined."""
+        reading = Reading()
+        try:
+            envelope = normalized.parse_envelope(delivery.body)
+            occurred_at = normalized.encounter_time(envelope)
+        except RejectedError as error:
+            reading.quarantined.append(_whole(delivery, "NablaNormalized", error))
+            return reading
+        note = _Note(
+            delivery=delivery,
+            reading=reading,
+            record_type="NablaNormalized",
+            patient=envelope.external_patient_id,
+            encounter=envelope.external_encounter_id,
+            version="",
+            occurred_at=occurred_at,
+            recorded_at=envelope.note_exported_at,
+        )
+        response = envelope.response
+        _each("conditions", response.conditions, note, _condition)
+        _each("family_history", response.family_history, note, _relative)
+        _each("observations", response.observations, note, _observation)
+        reading.counts["record:NablaNormalized"] += 1
+        return reading
+
+
+@dataclass(slots=True, kw_only=True)
+class _Note:
+    """What the events of one note have in common."""
+
+    delivery: Delivery
+    reading: Reading
+    record_type: str
+    patient: str
+    encounter: str
+    version: str
+    occurred_at: ClinicalTime | None = None
+    recorded_at: datetime | None = None
+    source: Source = field(init=False)
+    patient_id: UUID = field(init=False)
+
+    def __post_init__(self) -> None:
+        ref = PatientRef(self.delivery.site, self.patient.removeprefix("Patient/"))
+        self.encounter = self.encounter.removeprefix("Encounter/")
+        self.patient_id = ref.patient_id
+        self.reading.patients[ref.patient_id] = ref
+        self.source = Source(
+            site=self.delivery.site,
+            record_type=self.record_type,
+            record_id=self.encounter,
+            version=self.version,
+            digest=self.delivery.digest,
+            delivery_id=self.delivery.delivery_id,
+            updated_at=self.recorded_at,
+        )
+
+    def add(
+        self,
+        kind: EventKind,
+        names: tuple[Code, ...],
+        *,
+        part: str,
+        phase: Phase = Phase.POINT,
+        value: EventValue = None,
+        status: str = "",
+        category: str = "",
+    ) -> None:
+        """Add an event; unknown terminologies and units are flagged and counted."""
+        flags = set()
+        for name in names:
+            if not isinstance(name.system, CodeSystem):
+                self.reading.counts[f"unmapped_system:{name.system}"] += 1
+        if not isinstance(names[0].system, CodeSystem) or names[0].system is CodeSystem.TEXT:
+            flags.add(Flag.UNMAPPED_CODE)
+        for amount in _amounts(value):
+            if amount.unit is None:
+                flags.add(Flag.UNKNOWN_UNIT)
+                self.reading.counts[f"unmapped_unit:{amount.unit_text or '(none)'}"] += 1
+        received_at, recorded_at = self.delivery.received_at, self.recorded_at
+        if recorded_at is not None and recorded_at > received_at:
+            flags.add(Flag.FUTURE_RECORDED)
+        self.reading.events.append(
+            Event(
+                patient_id=self.patient_id,
+                kind=kind,
+                code=names[0],
+                source=self.source,
+                received_at=received_at,
+                occurred_at=None if phase is Phase.END else self.occurred_at,
+                recorded_at=recorded_at,
+                part=part,
+                phase=phase,
+                origin=Origin.AI_FROM_NOTE,
+                value=value,
+                other_codes=names[1:],
+                status=status,
+                category=category,
+                encounter=f"Encounter/{self.encounter}",
+                flags=frozenset(flags),
+            )
+        )
+
+    def quarantine(self, position: str, raw: bytes, error: RejectedError) -> None:
+        """Set one item aside."""
+        self.reading.quarantined.append(
+            Quarantined(
+                position=position,
+                record_type=self.record_type,
+                record_id=self.encounter,
+                digest=hashlib.sha256(raw).hexdigest(),
+                reason_code=error.code,
+                detail=str(error),
+            )
+        )
+
+
+def _each(
+    name: str, items: list[Raw] | None, note: _Note, understand: Callable[[Raw, str, _Note], None]
+) -> None:
+    for index, raw in enumerate(items or ()):
+        try:
+            understand(raw, f"{name}/{index}", note)
+        except MalformedItemError as error:
+            note.quarantine(f"{name}[{index}]", bytes(raw), error)
+
+
+def _word(category: str | None) -> str:
+    return category if category is not None and category.isprintable() else "null"
+
+
+def _condition(raw: Raw, part: str, note: _Note) -> None:
+    """A resolved condition ended at some time before: an end without a date."""
+    stated = normalized.condition(raw)
+    categories = stated.categories or ([stated.category] if stated.category else [])
+    note.add(
+        EventKind.CONDITION,
+        _names(stated),
+        part=part,
+        phase=Phase.END if stated.clinical_status.upper() == "RESOLVED" else Phase.POINT,
+        status=stated.clinical_status.lower(),
+        category=",".join(each.lower().replace("_", "-") for each in categories),
+    )
+
+
+def _relative(raw: Raw, part: str, note: _Note) -> None:
+    """The relation is the code, what the relative had the value."""
+    stated = normalized.relative(raw)
+    relation = words.RELATIVES.get(stated.relationship.upper(), words.RELATIVES["OTHER"])
+    for index, condition in enumerate(stated.conditions):
+        names = _names(condition)
+        note.add(
+            EventKind.OBSERVATION,
+            (relation,),
+            part=f"{part}/{index}",
+            value=names[0],
+            status=condition.clinical_status.lower(),
+            category="family-history",
+        )
+
+
+def _observation(raw: Raw, part: str, note: _Note) -> None:
+    stated = normalized.observation(raw)
+    low_to_high = stated.value_range
+    value: EventValue = None
+    if stated.value_quantity is not None:
+        value = _quantity(stated.value_quantity)
+    elif low_to_high is not None:
+        low = _quantity(low_to_high.low) if low_to_high.low else None
+        high = _quantity(low_to_high.high) if low_to_high.high else None
+        value = QuantityRange(low, high)
+    note.add(EventKind.OBSERVATION, words.codes(stated.coding, "coding"), part=part, value=value)
+
+
+def _names(condition: normalized.Condition) -> tuple[Code, ...]:
+    names = words.codes(condition.coding, "coding")
+    if condition.alternative_coding:
+        names += words.codes(condition.alternative_coding, "alternative_coding")
+    return names
+
+
+def _quantity(amount: normalized.Amount) -> Quantity:
+    text = amount.unit or amount.code or ""
+    if not amount.value.is_finite() or abs(amount.value.adjusted()) > _MAX_EXPONENT:
+        raise MalformedItemError("value: the number is out of range")
+    if not text.isprintable():
+        raise MalformedItemError("unit: no plain text")
+    return Quantity(amount.value, words.ucum_unit(amount.unit, amount.code), text)
+
+
+def _amounts(value: EventValue) -> Iterable[Quantity]:
+    match value:
+        case Quantity():
+            return (value,)
+        case QuantityRange():
+            return tuple(end for end in (value.low, value.high) if end is not None)
+        case _:
+            return ()
+
+
+def _whole(delivery: Delivery, record_type: str, error: RejectedError) -> Quarantined:
+    return Quarantined(
+        position="",
+        record_type=record_type,
+        record_id="",
+        digest=delivery.digest,
+        reason_code=error.code,
+        detail=str(error),
+    )
