@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, func, select
 
-from adapters.db.errors import translated
+from adapters.db.errors import translating
 from adapters.db.event_rows import events_of
 from adapters.db.tables import audit_pending, deliveries, events, messages, reviews
 from clinical.timeline.event import Event, EventKind
@@ -34,7 +34,7 @@ class Summaries:
                 found[event.patient_id].append(event)
         return found
 
-    def census(self) -> Mapping[str, int]:
+    def backlog(self) -> Mapping[str, int]:
         """How many of what waits or was decided, by name; cheap enough for every scrape."""
         owed = messages.c.state.in_(("waiting", "started"))
         counts = {
@@ -46,18 +46,12 @@ class Summaries:
         }
         by_state = select(reviews.c.state, func.count()).group_by(reviews.c.state)
         with self._reading() as connection:
-            census = {name: int(connection.scalar(query) or 0) for name, query in counts.items()}
+            found = {name: int(connection.scalar(query) or 0) for name, query in counts.items()}
             for state, count in connection.execute(by_state):
-                census[f"reviews {state}"] = count
-        return census
+                found[f"reviews {state}"] = count
+        return found
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except Exception as error:
-            ours = translated(error)
-            if ours is None:
-                raise
-            raise ours from None
+        with translating(), self._engine.connect() as connection:
+            yield connection

@@ -108,9 +108,10 @@ def nabla_connect(site: str, body: NablaBody, request: Request, given: Given) ->
     """
     try:
         callback = given.parse_callback(body)
-        sender_id = callback.request_uuid
     except RejectedError:
-        callback, sender_id = None, _digest_id(body)
+        callback = None
+    is_storable = callback is not None and callback.request_uuid.isprintable()
+    sender_id = callback.request_uuid if callback and is_storable else _digest_id(body)
     _take_in(request, given, site, Door.NABLA_CONNECT, body, sender_id, {})
     if callback is None or callback.type not in given.callback_types:
         raise UnknownCallbackError("no callback of this type is known")

@@ -1,0 +1,110 @@
+"""The web process: the page, its API and the doors, joined with storage and the model's client.
+
+Knows which class implements which port. It never loads torch, and talks to no broker.
+"""
+
+import signal
+import sys
+from collections.abc import Mapping
+
+import uvicorn
+from fastapi import FastAPI
+
+from adapters import telemetry
+from adapters.assembly import keys
+from adapters.assembly.database import database_url
+from adapters.clock import SystemClock, TimeOrderedIdentities
+from adapters.db.clinicians import Clinicians
+from adapters.db.engine import create_engine
+from adapters.db.summaries import Summaries
+from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.http.app import create_app
+from adapters.http.dependencies import Limits, VerifySignature, WebDependencies
+from adapters.http.signatures import StandardWebhooks
+from adapters.model_server.client import HttpModelServer
+from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
+from adapters.nabla.signature import SignatureCheck
+from adapters.settings import Settings
+from clinical.services.intake import Intake
+from clinical.services.ports import Clock
+from clinical.services.review import ReviewService
+
+# Whether the model answers is asked while somebody waits for the page.
+_MODEL_TIMEOUT_SECONDS = 2.0
+_MAX_REQUESTS_AT_ONCE = 200
+_STOP_SECONDS = 8
+
+
+def create(settings: Settings, url: str) -> FastAPI:
+    """The app of this site, over the database at `url`."""
+    clock, identities = SystemClock(), TimeOrderedIdentities()
+    engine = create_engine(url)
+    open_unit_of_work = unit_of_work_factory(engine)
+    summaries = Summaries(engine)
+    models = HttpModelServer(
+        f"http://{settings.model_host}:{settings.model_port}", _MODEL_TIMEOUT_SECONDS
+    )
+    return create_app(
+        WebDependencies(
+            open_unit_of_work=open_unit_of_work,
+            # Deliveries are only received here: nobody in this process can understand them.
+            intake=Intake(
+                open_unit_of_work=open_unit_of_work, clock=clock, identities=identities, readers={}
+            ),
+            reviews=ReviewService(
+                open_unit_of_work=open_unit_of_work,
+                clock=clock,
+                identities=identities,
+                is_write_back_on=settings.is_write_back_on,
+            ),
+            clock=clock,
+            identities=identities,
+            clinicians=Clinicians(engine),
+            session_key=keys.session_key(settings),
+            fhir_verifiers=_standard_webhooks(settings),
+            nabla_verifiers=_nabla_connect(settings, clock),
+            parse_callback=parse_callback,
+            callback_types=CALLBACK_TYPES,
+            static_facts=summaries.static_facts,
+            census=summaries.backlog,
+            model_fingerprint=models.fingerprint,
+            limits=Limits(max_webhook_bytes=settings.max_webhook_bytes),
+        )
+    )
+
+
+def _standard_webhooks(settings: Settings) -> Mapping[str, VerifySignature]:
+    return {
+        site: StandardWebhooks([secret.get_secret_value() for secret in secrets])
+        for site, secrets in settings.webhook_secrets.items()
+    }
+
+
+def _nabla_connect(settings: Settings, clock: Clock) -> Mapping[str, VerifySignature]:
+    return {
+        site: SignatureCheck([secret.get_secret_value() for secret in secrets], clock)
+        for site, secrets in settings.nabla_connect_secrets.items()
+    }
+
+
+def run() -> None:
+    """Serve until told to stop.
+
+    Raises:
+        StorageUnavailableError
+    """
+    telemetry.configure("web")
+    settings = Settings()
+    # uvicorn stops in good order and then raises the signal again: leave, instead of being killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with database_url(settings) as url:
+        uvicorn.run(
+            create(settings, url),
+            host=settings.web_host,
+            port=settings.web_port,
+            log_config=None,  # lines go through telemetry's allow-list
+            access_log=False,  # paths may carry the ids of EHR records
+            server_header=False,
+            limit_concurrency=_MAX_REQUESTS_AT_ONCE,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
