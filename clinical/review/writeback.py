@@ -8,12 +8,16 @@ from clinical.review.decision import Decision, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteBack:
-    """A decided prediction on its way to the EHR; `patient_reference` is the EHR's own id for the patient."""
+    """A decided prediction on its way to the EHR; `patient_reference` is the EHR's own id for the patient.
+
+    `basis` names the records (`type/id`) on which the estimates lean.
+    """
 
     site: str
     patient_reference: str
     prediction: Prediction
     decision: Decision
+    basis: tuple[str, ...] = ()
 
 
 def may_be_written_back(prediction: Prediction, decision: Decision) -> bool:

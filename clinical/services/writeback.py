@@ -5,8 +5,10 @@ from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
+from clinical.prediction.prediction import Prediction
 from clinical.review.writeback import WriteBack
 from clinical.services.ports import Clock, EhrGateway, Identities, OpenUnitOfWork
+from clinical.timeline.timeline import Timeline
 
 
 class UndecidedError(RejectedError):
@@ -36,11 +38,13 @@ class WriteBackService:
             if decision is None:
                 raise UndecidedError("the review has no decision")
             patient = uow.timelines.patient(review.patient_id)
+            prediction = uow.predictions.get(review.prediction_id)
             write_back = WriteBack(
                 site=patient.site,
                 patient_reference=f"Patient/{patient.record_id}",
-                prediction=uow.predictions.get(review.prediction_id),
+                prediction=prediction,
                 decision=decision,
+                basis=_basis(prediction, uow.timelines.of(review.patient_id)),
             )
         ehr_id = self.ehr.write_back(write_back)
         with self.open_unit_of_work() as uow:
@@ -52,3 +56,12 @@ class WriteBackService:
             )
             uow.commit()
         return ehr_id
+
+
+def _basis(prediction: Prediction, timeline: Timeline) -> tuple[str, ...]:
+    """The records behind the evidence, each once."""
+    evidence = {identity for each in prediction.forecast.readouts for identity in each.evidence}
+    sources = (
+        known.event.source for known in timeline.versions if known.event.event_id in evidence
+    )
+    return tuple(sorted({f"{source.record_type}/{source.record_id}" for source in sources}))
