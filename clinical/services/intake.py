@@ -99,7 +99,8 @@ class Intake:
             uow.inbox.quarantine(delivery_id, act.at, reading.quarantined)
             uow.inbox.mark_recorded(delivery_id, act.at, reading)
             if predict and num_new:
-                for patient_id in {event.patient_id for event in reading.events}:
+                # One order for everybody: deliveries about the same patients cannot deadlock.
+                for patient_id in sorted({event.patient_id for event in reading.events}):
                     uow.outbox.add(self._predict(patient_id))
             self._audit(
                 uow,
