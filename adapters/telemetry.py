@@ -56,6 +56,9 @@ DROPPED_FIELDS = Counter(
     "clinical_log_fields_dropped", "Log fields left out because they are not on the allow-list."
 )
 
+# They say at every request or step what nobody needs to know.
+_TALKATIVE = ("httpx", "alembic", "celery.app.trace", "celery.worker.strategy")
+
 _Line = MutableMapping[str, Any]
 
 
@@ -66,6 +69,8 @@ def configure(process: str, *, stream: TextIO | None = None, level: int = loggin
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

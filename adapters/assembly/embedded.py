@@ -155,11 +155,9 @@ def _with_places(settings: Settings) -> Settings:
     Raises:
         PortTakenError
     """
-    places = {
-        "data_dir": settings.data_dir.absolute(),
-        "web_port": free_port(settings.web_host, settings.web_port, "CLINICAL_WEB_PORT"),
-        "model_port": free_port(settings.model_host, settings.model_port, "CLINICAL_MODEL_PORT"),
-    }
+    web = free_port(settings.web_host, settings.web_port, "CLINICAL_WEB_PORT")
+    model = free_port(settings.model_host, settings.model_port, "CLINICAL_MODEL_PORT", but=web)
+    places = {"data_dir": settings.data_dir.absolute(), "web_port": web, "model_port": model}
     return settings.model_copy(update=places)
 
 
@@ -307,7 +305,7 @@ def _alone_in(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def free_port(host: str, port: int, setting: str) -> int:
+def free_port(host: str, port: int, setting: str, *, but: int = 0) -> int:
     """The port if it is free, or any where it is 0.
 
     Raises:
@@ -320,7 +318,7 @@ def free_port(host: str, port: int, setting: str) -> int:
     # Below the range of outgoing connections, one of which could otherwise come to own the port.
     candidates = random.Random(os.getpid()).sample(range(20_000, 32_000), 200)  # noqa: S311
     for candidate in candidates:
-        if _can_bind(host, candidate):
+        if candidate != but and _can_bind(host, candidate):
             return candidate
     raise PortTakenError(f"no free port found on {host}")
 

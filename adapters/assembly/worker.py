@@ -15,16 +15,22 @@ from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import create_engine
 from adapters.db.unit_of_work import unit_of_work_factory
-from adapters.fhir.client import FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
-from adapters.meds.reader import MedsReader
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from adapters.settings import Settings
+from clinical.review.writeback import WriteBack
 from clinical.services.audit import AuditService
-from clinical.services.delivery import Door
+from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
-from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader
+from clinical.services.ports import (
+    Clock,
+    EhrGateway,
+    EhrUnavailableError,
+    Identities,
+    OpenUnitOfWork,
+    Reader,
+)
 from clinical.services.prediction import PredictionService
 from clinical.services.writeback import WriteBackService
 
@@ -68,8 +74,43 @@ def readers() -> dict[Door, Reader]:
         Door.FHIR_BULK: BulkReader(),
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
-        Door.MEDS: MedsReader(),
+        Door.MEDS: _WhenNeeded(_meds_reader),
     }
+
+
+class _WhenNeeded:
+    """A reader that is made at its first delivery, because few workers ever need it."""
+
+    def __init__(self, make: Callable[[], Reader]) -> None:
+        self._make = make
+        self._reader: Reader | None = None
+
+    def read(self, delivery: Delivery) -> Reading:
+        if self._reader is None:
+            self._reader = self._make()
+        return self._reader.read(delivery)
+
+
+def _meds_reader() -> Reader:
+    from adapters.meds.reader import MedsReader  # noqa: PLC0415 - pyarrow costs memory
+
+    return MedsReader()
+
+
+class _NoEhr:
+    """Stands where no EHR is named: write-backs wait until one is."""
+
+    def write_back(self, write_back: WriteBack) -> str:
+        raise EhrUnavailableError(f"no EHR is named for the site {write_back.site}")
+
+
+def gateway(settings: Settings) -> EhrGateway:
+    """The EHRs of the settings."""
+    if not settings.ehr_base_urls:
+        return _NoEhr()
+    from adapters.fhir.client import FhirGateway  # noqa: PLC0415 - few sites write back
+
+    return FhirGateway(settings.ehr_base_urls)
 
 
 def models(settings: Settings) -> HttpModelServer:
@@ -105,7 +146,7 @@ def open_parts(settings: Settings, database_url: str) -> Parts:
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=FhirGateway(settings.ehr_base_urls),
+            ehr=gateway(settings),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         open_doorbell=lambda: open_doorbell(database_url),

@@ -1,5 +1,6 @@
 """The processes: each by itself, all of them together on one machine, and the schema they need."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def up(
     from adapters import telemetry  # noqa: PLC0415
     from adapters.assembly.embedded import ToldToStop, running  # noqa: PLC0415
 
-    telemetry.configure("up")
+    telemetry.configure("up", level=logging.WARNING)
     with told_in_words():
         try:
             with running(commands(), data_dir=data_dir, web_port=port) as site:

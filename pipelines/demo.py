@@ -1,0 +1,270 @@
+"""The demo: sample patients sent through the very path that an EHR's deliveries take.
+
+One patient comes by the signed webhook over HTTP, the others as deliveries of Bundles; the worker
+understands them, the model answers, reviews open. Then the same is asked of a year ago, so that
+`clinical audit` has outcomes to compare with. Doing it again on the same data changes nothing.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+from standardwebhooks import Webhook
+
+from adapters.assembly import keys
+from adapters.assembly.embedded import Site
+from adapters.assembly.worker import Parts, open_parts
+from adapters.clock import SystemClock
+from adapters.db.census import Census, take_census
+from adapters.db.clinicians import ClinicianExistsError, Clinicians
+from adapters.db.engine import create_engine
+from clinical.audit.entry import Act
+from clinical.audit.tree import TreeHead
+from clinical.errors import ClinicalError, OperationalError
+from clinical.prediction.request import Purpose
+from clinical.services.delivery import Delivery, Door
+from clinical.services.ports import UnitOfWork
+from pipelines.samples import demo_bundles
+
+SITE = "demo"
+CLINICIAN = "demo"
+ACTOR = "demo"
+LOOK_BACK = timedelta(days=365)
+_CONTENT_TYPE = "application/fhir+json"
+
+Bundle = tuple[str, bytes]
+
+
+class DemoStuckError(OperationalError):
+    """The work owed does not get less."""
+
+    code = "demo.stuck"
+
+
+class DemoIncompleteError(ClinicalError):
+    """Something that was sent did not arrive at the end of the path."""
+
+    code = "demo.incomplete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What is stored after the demo, and the head of the audit log over it."""
+
+    num_sent: int
+    num_of_the_past: int
+    census: Census
+    head: TreeHead
+
+    @property
+    def num_reviews(self) -> int:
+        """Reviews in whatever state."""
+        return sum(self.census.num_reviews_by_state.values())
+
+    @property
+    def num_given_up(self) -> int:
+        """Messages whose work will not be done."""
+        return self.census.num_messages_by_state.get("given_up", 0)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and figure of each line of the table that is printed."""
+        census = self.census
+        return [
+            ("Patients", f"{census.num_patients:,}"),
+            ("Events", f"{census.num_events:,}"),
+            ("Quarantined", f"{census.num_quarantined:,}"),
+            ("Predictions", f"{census.num_predictions:,}"),
+            ("of the past", f"{self.num_of_the_past:,}"),
+            ("Abstained", f"{census.num_abstained:,}"),
+            ("Reviews", f"{self.num_reviews:,}"),
+            ("Given up", f"{self.num_given_up:,}"),
+            ("Audit entries", f"{self.head.size:,}"),
+            ("Audit root", self.head.root.hex()),
+        ]
+
+    def require_complete(self) -> None:
+        """Return if everything that was sent was understood and brought to a prediction and a review.
+
+        Raises:
+            DemoIncompleteError
+        """
+        census = self.census
+        shortfalls = {
+            "deliveries": self.num_sent - census.num_deliveries,
+            "deliveries not understood": census.num_unrecorded_deliveries,
+            "patients": self.num_sent - census.num_patients,
+            "predictions": census.num_patients - (census.num_predictions - self.num_of_the_past),
+            "reviews": census.num_patients - self.num_reviews,
+            "messages given up": self.num_given_up,
+            "audit entries": census.num_audit_entries - self.head.size,
+        }
+        short = [f"{count} {name}" for name, count in shortfalls.items() if count > 0]
+        if short:
+            raise DemoIncompleteError(f"short of complete: {', '.join(short)}")
+
+
+def sign_in_password(session_key: bytes) -> str:
+    """The demo clinician's password: the same for one data folder, other for any other, kept nowhere."""
+    digest = hmac.digest(session_key, b"the demo clinician's password", hashlib.sha256)
+    text = base64.b32encode(digest[:10]).decode().lower()
+    return "-".join(text[start : start + 4] for start in range(0, 16, 4))
+
+
+def send(parts: Parts, bundles: list[Bundle], webhook: "SignedWebhook") -> Iterator[int]:
+    """Deliver each Bundle, the smallest by webhook; yields how many were sent so far."""
+    by_size = sorted(bundles, key=lambda bundle: len(bundle[1]))
+    webhook.deliver(by_size[0][1])
+    yield 1
+    for number, (_, body) in enumerate(by_size[1:], start=2):
+        delivery = Delivery(
+            delivery_id=parts.identities.new(),
+            site=SITE,
+            door=Door.FHIR_BULK,
+            sender_id=hashlib.sha256(body).hexdigest(),
+            body=body,
+            content_type=_CONTENT_TYPE,
+            received_at=parts.clock.now(),
+        )
+        parts.intake.receive(delivery, Act(actor=ACTOR, at=parts.clock.now()))
+        yield number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedWebhook:
+    """The door of a site as its EHR would use it."""
+
+    web_url: str
+    secret: str
+
+    def deliver(self, body: bytes) -> None:
+        """Post a resource or Bundle, signed as Standard Webhooks says.
+
+        Raises:
+            DemoIncompleteError: it was not taken in.
+        """
+        webhook_id = f"demo-{hashlib.sha256(body).hexdigest()[:32]}"
+        response = httpx.post(
+            f"{self.web_url}/v1/fhir/{SITE}",
+            content=body,
+            headers=self._headers(webhook_id, body),
+            timeout=30,
+            trust_env=False,
+        )
+        if response.status_code != httpx.codes.ACCEPTED:
+            raise DemoIncompleteError(f"the webhook answered {response.status_code}")
+
+    def _headers(self, webhook_id: str, body: bytes) -> dict[str, str]:
+        now = SystemClock().now()
+        return {
+            "content-type": _CONTENT_TYPE,
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(self.secret).sign(webhook_id, now, body.decode()),
+        }
+
+
+def ask_of_the_past(parts: Parts) -> int:
+    """Owe, for every patient not yet asked about so, a prediction as of a year before the last event."""
+    asked = _asked_of_the_past(parts)
+    with parts.open_unit_of_work() as uow:
+        moments = {
+            patient_id: moment
+            for patient_id in uow.timelines.patient_ids()
+            if patient_id not in asked and (moment := _a_year_before_the_end(uow, patient_id))
+        }
+    for patient_id, moment in moments.items():
+        parts.intake.request_prediction(patient_id, purpose=Purpose.RETROSPECTIVE, as_of=moment)
+    return len(moments)
+
+
+def _asked_of_the_past(parts: Parts) -> set[UUID]:
+    with parts.open_unit_of_work() as uow:
+        return {
+            prediction.request.patient_id
+            for prediction in uow.predictions.all()
+            if prediction.request.purpose is Purpose.RETROSPECTIVE
+        }
+
+
+def _a_year_before_the_end(uow: UnitOfWork, patient_id: UUID) -> str:
+    """ISO 8601; empty where nothing was known by then."""
+    timeline = uow.timelines.of(patient_id)
+    if timeline.known_until is None:
+        return ""
+    moment = timeline.known_until - LOOK_BACK
+    return moment.isoformat() if timeline.cut(moment).known_until is not None else ""
+
+
+def wait_until_done(
+    parts: Parts, look: Callable[[int], None], *, stuck_after_seconds: float = 120.0
+) -> None:
+    """Return when no work is owed; `look` is called with what still is, and may raise.
+
+    Raises:
+        DemoStuckError
+    """
+    fewest, since = None, time.monotonic()
+    while True:
+        with parts.open_unit_of_work() as uow:
+            num_waiting = uow.outbox.pending()
+        look(num_waiting)
+        if not num_waiting:
+            return
+        if fewest is None or num_waiting < fewest:
+            fewest, since = num_waiting, time.monotonic()
+        if time.monotonic() - since > stuck_after_seconds:
+            raise DemoStuckError(f"{num_waiting} messages wait and none was finished for a while")
+        time.sleep(0.1)
+
+
+def fill(site: Site, say: Callable[[str], None]) -> Summary:
+    """Send the patients and stay until nothing is owed; `say` is told how far it is.
+
+    Raises:
+        ChildDiedError, DemoStuckError, DemoIncompleteError
+    """
+    parts = open_parts(site.settings, site.database_url)
+    bundles = list(demo_bundles())
+    webhook = SignedWebhook(web_url=site.web_url, secret=keys.webhook_secret(site.settings, SITE))
+    for num_sent in send(parts, bundles, webhook):
+        site.require_alive()
+        say(f"Sent {num_sent} of {len(bundles)} patients …")
+
+    def look(num_waiting: int) -> None:
+        site.require_alive()
+        say(f"Sent {len(bundles)} patients; {num_waiting} pieces of work are owed …")
+
+    wait_until_done(parts, look)
+    ask_of_the_past(parts)
+    wait_until_done(parts, look)
+    return Summary(
+        num_sent=len(bundles),
+        num_of_the_past=len(_asked_of_the_past(parts)),
+        head=_sequenced_head(parts),
+        census=take_census(create_engine(site.database_url, pool_size=1)),
+    )
+
+
+def open_account(site: Site) -> str:
+    """Make the demo clinician unless there is one; the password."""
+    password = sign_in_password(keys.session_key(site.settings))
+    clinicians = Clinicians(create_engine(site.database_url, pool_size=1))
+    with contextlib.suppress(ClinicianExistsError):
+        clinicians.add(CLINICIAN, "Demo clinician", password, "clinician")
+    return password
+
+
+def _sequenced_head(parts: Parts) -> TreeHead:
+    """The head of the audit log once every entry has its leaf."""
+    while True:
+        with parts.open_unit_of_work() as uow:
+            if not uow.audit_log.unsequenced():
+                return uow.audit_log.head()
+        time.sleep(0.1)
