@@ -50,9 +50,11 @@ def database_server() -> Iterator[str]:
         yield given
         return
     # Not below pytest's own folder: that is closed to others, and the server is one when we are root.
-    with tempfile.TemporaryDirectory(prefix="clinical-test-") as folder:
-        with EmbeddedPostgres(Path(folder) / "postgres", _HASTY) as server:
-            yield server.url
+    with (
+        tempfile.TemporaryDirectory(prefix="clinical-test-") as folder,
+        EmbeddedPostgres(Path(folder) / "postgres", _HASTY) as server,
+    ):
+        yield server.url
 
 
 @pytest.fixture(scope="session")

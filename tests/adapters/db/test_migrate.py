@@ -1,0 +1,106 @@
+"""The schema: built by migrating, the same as the tables say, and undone again."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from adapters.db import migrate
+from adapters.db.engine import create_engine
+from adapters.db.tables import metadata
+
+pytestmark = pytest.mark.integration
+
+
+def _table_names(url: str) -> set[str]:
+    engine = create_engine(url)
+    try:
+        return set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def test_migrations_and_tables_agree(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_comparison_would_notice_a_missing_column(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("ALTER TABLE reviews DROP COLUMN fence"))
+        context = MigrationContext.configure(connection)
+        assert [change[0] for change in compare_metadata(context, metadata)] == ["add_column"]
+
+
+def test_the_schema_has_one_newest_revision(database_url: str) -> None:
+    scripts = ScriptDirectory.from_config(migrate._config())
+    assert scripts.get_heads() == [migrate.newest()]
+    assert migrate.current(database_url) == migrate.newest()
+
+
+def test_every_revision_can_be_undone_and_done_again(empty_database_url: str) -> None:
+    url = empty_database_url
+    scripts = ScriptDirectory.from_config(migrate._config())
+    revisions = [script.revision for script in scripts.walk_revisions()][::-1]
+    for revision in revisions:
+        before = _table_names(url)
+        migrate.upgrade(url, revision)
+        assert _table_names(url) > before
+        migrate.downgrade(url, "-1")
+        assert _table_names(url) - {"alembic_version"} == before - {"alembic_version"}
+        migrate.upgrade(url, revision)
+    migrate.downgrade(url, "base")
+    assert migrate.current(url) is None
+    assert _table_names(url) == {"alembic_version"}
+    assert _functions_of_ours(url) == []
+    migrate.upgrade(url)
+    assert migrate.current(url) == migrate.newest()
+
+
+def _functions_of_ours(url: str) -> list[str]:
+    engine = create_engine(url)
+    question = text(
+        "SELECT proname FROM pg_proc JOIN pg_language ON prolang = pg_language.oid"
+        " WHERE pronamespace = 'public'::regnamespace AND lanname = 'plpgsql'"
+    )
+    try:
+        with engine.connect() as connection:
+            return list(connection.execute(question).scalars())
+    finally:
+        engine.dispose()
+
+
+def test_processes_that_start_together_migrate_once(empty_database_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def attempt(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:  # noqa: BLE001 - told by the assertion below
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=attempt, args=(lambda: migrate.upgrade(empty_database_url),))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert migrate.current(empty_database_url) == migrate.newest()
+
+
+@pytest.mark.parametrize("table", ["audit_entries", "audit_leaves", "audit_heads", "decisions"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+def test_what_is_append_only_refuses_change(engine: Engine, table: str, change: str) -> None:
+    column = metadata.tables[table].columns.values()[0].name
+    statement = change.format(table, f"{column} = {column}")
+    with engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
+        connection.execute(text(statement))
