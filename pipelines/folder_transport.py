@@ -18,6 +18,7 @@ from typing_extensions import override
 
 SCHEME = "folder"
 URL = f"{SCHEME}://"
+_LONGEST_DRAIN_SECONDS = 0.2
 
 
 def options(folder: Path) -> dict[str, Any]:
@@ -77,6 +78,12 @@ class Transport(filesystem.Transport):
     """The transport behind `folder://`."""
 
     Channel = Channel
+
+    @override
+    def drain_events(self, connection: Any, timeout: Any = None) -> None:
+        # A worker only looks between two of these whether it was told to stop.
+        longest = min(timeout or _LONGEST_DRAIN_SECONDS, _LONGEST_DRAIN_SECONDS)
+        super().drain_events(connection, longest)  # type: ignore[no-untyped-call]
 
 
 TRANSPORT_ALIASES.setdefault(SCHEME, f"{__name__}:Transport")
