@@ -6,7 +6,6 @@ means "over the whole life", so `when` is always there. Only risks are told: R4'
 no place for a forecast quantity.
 """
 
-import hashlib
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +18,7 @@ from clinical.prediction.prediction import ModelFingerprint, Prediction
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.review.writeback import WriteBack, may_be_written_back
 from clinical.timeline.code import Code, CodeSystem
+from clinical.timeline.identity import identity_of
 
 URI_SYSTEM = "urn:ietf:rfc:3986"
 """The identifier system of identifiers that are themselves URIs: ours are `urn:uuid:…`."""
@@ -84,8 +84,7 @@ def _is_risk(readout: Readout) -> bool:
 
 
 def _urn(kind: str, name: str) -> str:
-    digest = hashlib.sha256(f"{kind}|{name}".encode()).digest()
-    return f"urn:uuid:{UUID(bytes=digest[:16], version=8)}"
+    return f"urn:uuid:{identity_of(f'{kind}|{name}')}"
 
 
 def _create(full_url: str, resource: dict[str, Any], if_none_exist: str) -> dict[str, Any]:
