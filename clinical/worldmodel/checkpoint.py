@@ -29,6 +29,7 @@ from clinical.worldmodel.vocabulary import Vocabulary
 WEIGHTS, VOCABULARY, CALIBRATION = "weights.safetensors", "vocabulary.json", "calibration.json"
 MANIFEST = "manifest.json"
 _FORMAT = 1
+_NAMES = {"name", "version", "files", "config", "limits", "vocabulary_fingerprint"}
 
 
 class MissingCheckpointError(RejectedError):
@@ -118,16 +119,12 @@ def load(folder: Path, *, device: str = "cpu") -> Inference:
     vocabulary = Vocabulary.from_json(files[VOCABULARY].decode())
     if vocabulary.fingerprint != manifest["vocabulary_fingerprint"]:
         raise VocabularyMismatchError("the vocabulary is not the one that the weights belong to")
-    model = Jepa(ModelConfig.from_json(manifest["config"]), vocabulary)
-    try:
-        model.load_state_dict(load_tensors(files[WEIGHTS]))
-    except (SafetensorError, RuntimeError) as error:
-        raise DamagedCheckpointError("the weights do not fit the configuration") from error
+    model = _model(manifest["config"], vocabulary, files[WEIGHTS])
     return Inference(
         model=model.to(device).eval().requires_grad_(requires_grad=False),
         tensorizer=Tensorizer(vocabulary),
         calibration=Calibration.from_json(files[CALIBRATION].decode()),
-        limits=AbstentionLimits.from_json(manifest["limits"]),
+        limits=_limits(manifest["limits"]),
         fingerprint=ModelFingerprint(
             name=manifest["name"],
             version=manifest["version"],
@@ -136,6 +133,22 @@ def load(folder: Path, *, device: str = "cpu") -> Inference:
         ),
         device=device,
     )
+
+
+def _model(config: dict[str, Any], vocabulary: Vocabulary, weights: bytes) -> Jepa:
+    try:
+        model = Jepa(ModelConfig.from_json(config), vocabulary)
+        model.load_state_dict(load_tensors(weights))
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise DamagedCheckpointError("the weights do not fit the configuration") from error
+    return model
+
+
+def _limits(values: dict[str, Any]) -> AbstentionLimits:
+    try:
+        return AbstentionLimits.from_json(values)
+    except TypeError as error:
+        raise IncompatibleCheckpointError("the limits are not those of this version") from error
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -155,12 +168,12 @@ def _verified(folder: Path, name: str, digest: str) -> bytes:
 def _understood(content: bytes) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(content)
-        version = manifest["format"]
+        version, unnamed = manifest["format"], _NAMES - set(manifest)
         missing = {WEIGHTS, VOCABULARY, CALIBRATION} - set(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError("the manifest cannot be read") from error
     if version != _FORMAT:
         raise IncompatibleCheckpointError("the checkpoint has another format")
-    if missing:
-        raise DamagedCheckpointError("the manifest does not name every file")
+    if missing or unnamed:
+        raise DamagedCheckpointError("the manifest does not name everything that it should")
     return manifest

@@ -20,18 +20,23 @@ class ModelConfig:
     """Sizes and horizons of the network; `windows_days` are the windows that it is trained on."""
 
     width: int = 64
-    latent: int = 64
+    latent: int = 32
     num_layers: int = 2
     num_predictor_layers: int = 2
     num_attention_heads: int = 4
     num_heads: int = 4
     num_bundle_queries: int = 2
-    num_window_queries: int = 4
+    num_window_queries: int = 2
     num_buckets: int = 1024
     max_actions: int = 16
     dropout: float = 0.1
     projector_width: int = 256
-    windows_days: tuple[tuple[float, float], ...] = ((0, 7), (7, 30), (30, 90), (90, 365))
+    windows_days: tuple[tuple[float, float], ...] = (
+        (0.0, 7.0),
+        (7.0, 30.0),
+        (30.0, 90.0),
+        (90.0, 365.0),
+    )
     """One after the other, without gaps, from the question on."""
 
     @property
@@ -59,7 +64,7 @@ class ModelConfig:
 class LossConfig:
     """Weights of the training objective; design section 7.5 with the grounding weight of 7.15."""
 
-    regulariser: float = 0.1
+    regulariser: float = 0.2
     grounding: float = 4.0
     inverse: float = 0.1
     num_directions: int = 64

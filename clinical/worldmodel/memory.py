@@ -40,20 +40,15 @@ def scan(
 
 
 class MemoryLayer(nn.Module):
-    """One recurrence with its gated multilayer perceptron, both residual."""
+    """One recurrence: what it takes in, how fast it fades, and what it keeps."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.width
         self.norm = nn.RMSNorm(width)
-        self.gates = nn.Linear(width, 4 * width)  # input gate, decay gate, value, output gate
+        self.gates = nn.Linear(width, 3 * width)  # input gate, decay gate, value
         # Half-lives from about a day to decades: softplus(rate) * log(1 + gap) spans them.
         self.rate = nn.Parameter(torch.linspace(-6.0, 0.0, width))
-        self.out = nn.Linear(width, width)
-        self.mlp_norm = nn.RMSNorm(width)
-        self.mlp_in = nn.Linear(width, 4 * width)
-        self.mlp_out = nn.Linear(2 * width, width)
-        self.dropout = Dropout(config.dropout)
 
     def settle(self) -> None:
         """Begin with input gates spread from nearly shut to wide open (design 7.15)."""
@@ -66,21 +61,44 @@ class MemoryLayer(nn.Module):
         bundles: Float[Tensor, "B T D"],
         gap: Float[Tensor, "B T"],
         initial: Float[Tensor, "B D"],
-    ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B T D"]]:
-        """What the next layer sees, and the memory after each bundle."""
-        entering, decay, value, leaving = self.gates(self.norm(bundles)).chunk(4, dim=-1)
+    ) -> Float[Tensor, "B T D"]:
+        """The memory after each bundle."""
+        entering, decay, value = self.gates(self.norm(bundles)).chunk(3, dim=-1)
         entering = entering.sigmoid()
         slowness = nn.functional.softplus(self.rate) * 2 * decay.sigmoid()
         keep = (-slowness * gap.log1p()[..., None]).exp() * (1 - entering)
-        memory = scan(keep, entering * value.tanh(), initial)
-        bundles = bundles + self.dropout(self.out(memory * nn.functional.silu(leaving)))
-        left, right = self.mlp_in(self.mlp_norm(bundles)).chunk(2, dim=-1)
-        return bundles + self.dropout(self.mlp_out(nn.functional.silu(left) * right)), memory
+        return scan(keep, entering * value.tanh(), initial)
 
     def faded(self, memory: Float[Tensor, "n D"], gap: Float[Tensor, " n"]) -> Float[Tensor, "n D"]:
         """The memory `gap` days later, nothing having happened."""
         rate = nn.functional.softplus(self.rate)
         return memory * (-rate * gap.log1p()[:, None]).exp()
+
+
+class MemoryBlock(nn.Module):
+    """What the layer above sees of a bundle: the memory below and a gated perceptron, both residual."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm = nn.RMSNorm(width)
+        self.gate = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.RMSNorm(width)
+        self.mlp_in = nn.Linear(width, 4 * width)
+        self.mlp_out = nn.Linear(2 * width, width)
+        self.dropout = Dropout(config.dropout)
+
+    @override
+    def forward(
+        self, bundles: Float[Tensor, "B T D"], memory: Float[Tensor, "B T D"]
+    ) -> Float[Tensor, "B T D"]:
+        """The bundles, changed by what is remembered."""
+        gate = nn.functional.silu(self.gate(self.norm(bundles)))
+        bundles = bundles + self.dropout(self.out(memory * gate))
+        left, right = self.mlp_in(self.mlp_norm(bundles)).chunk(2, dim=-1)
+        changed: Tensor = bundles + self.dropout(self.mlp_out(nn.functional.silu(left) * right))
+        return changed
 
 
 class Memory(nn.Module):
@@ -89,6 +107,7 @@ class Memory(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(MemoryLayer(config) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(MemoryBlock(config) for _ in range(config.num_layers - 1))
         self.width = config.width
 
     def initial(self, num_timelines: int) -> Float[Tensor, "B J D"]:
@@ -122,10 +141,11 @@ class Memory(nn.Module):
         gap: Float[Tensor, "B T"],
         initial: Float[Tensor, "B J D"],
     ) -> Float[Tensor, "B T J D"]:
-        memories = []
+        memories: list[Tensor] = []
         for number, layer in enumerate(self.layers):
-            bundles, memory = layer(bundles, gap, initial[:, number])
-            memories.append(memory)
+            if number:
+                bundles = self.blocks[number - 1](bundles, memories[-1])
+            memories.append(layer(bundles, gap, initial[:, number]))
         return torch.stack(memories, dim=2)
 
     def step(

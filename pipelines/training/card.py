@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from pipelines.training.evaluate import RiskFigures, ValueFigures
@@ -173,9 +174,10 @@ def _calm(axis: Any) -> None:
 
 
 def _svg(draw: Callable[[Figure], None]) -> bytes:
-    figure = Figure(figsize=(9, 2.4), layout="constrained")
-    draw(figure)
     buffer = io.BytesIO()
     # A fixed salt and no date: the same figures give the same bytes.
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.hashsalt": "clinical", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, 2.4), layout="constrained")
+        draw(figure)
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

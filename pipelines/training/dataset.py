@@ -20,6 +20,7 @@ from clinical.worldmodel.batch import TimelineBatch, join
 from clinical.worldmodel.learning import Lesson
 from clinical.worldmodel.tensorize import Tensorizer, day_of
 
+_QUIET_DAYS = 0.25
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,7 +70,7 @@ class Case:
     whole: TimelineBatch
     may_enter: torch.Tensor  # bool, events of `whole`
     shared_from_day: float
-    asked_days: tuple[float, ...]  # the days on which something became known and the patient lived
+    asked_days: tuple[float, ...]  # moments after which the record was quiet, the patient alive
     end_day: float
     followed_until: float
     _cuts: dict[float, TimelineBatch] = field(default_factory=dict)
@@ -96,18 +97,29 @@ def case_of(timeline: Timeline, tensorizer: Tensorizer) -> Case | None:
         for known in timeline.standing
         if known.event.kind is EventKind.DEATH and known.event.standing is Standing.ASSERTED
     ]
-    asked = tuple(day for day in days if not deaths or day < min(deaths))
-    if len(asked) < 2:
+    lived = [day for day in days if not deaths or day < min(deaths)]
+    if len(lived) < 2:
         return None
     return Case(
         timeline=timeline,
         whole=whole,
         may_enter=_news(timeline, whole),
         shared_from_day=_shared_from_day(timeline),
-        asked_days=asked,
+        asked_days=_quiet(lived),
         end_day=min(deaths) if deaths else days[-1],
         followed_until=float("inf") if deaths else days[-1],
     )
+
+
+def _quiet(days: list[float]) -> tuple[float, ...]:
+    """The moments after which nothing became known for some hours: the ends of visits.
+
+    A question amid a visit is answered by the rest of that visit. Where the record is never quiet
+    for that long, all moments.
+    """
+    gaps = zip(days, [*days[1:], float("inf")], strict=True)
+    quiet = tuple(day for day, following in gaps if following - day >= _QUIET_DAYS)
+    return quiet if len(quiet) > 1 else tuple(days)
 
 
 def _shared_from_day(timeline: Timeline) -> float:
@@ -145,7 +157,7 @@ def _news(timeline: Timeline, whole: TimelineBatch) -> torch.Tensor:
 
 
 def draw_day(case: Case, generator: torch.Generator) -> float:
-    """A day for a question: half of them when something became known, half log-uniform before the end."""
+    """A day for a question: half of them when a visit had ended, half log-uniform before the end."""
     luck = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     first, last = case.asked_days[0], case.asked_days[-1]
     if luck[0] < 0.5:

@@ -28,15 +28,15 @@ class Recipe:
     corruption: Corruption = field(default_factory=Corruption)
     vocabulary: FitConfig = field(default_factory=FitConfig)
     limits: AbstentionLimits = field(default_factory=AbstentionLimits)
-    num_steps: int = 900
-    patients_per_step: int = 32
+    num_steps: int = 700
+    patients_per_step: int = 24
     questions_per_patient: int = 6
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warm_up_steps: int = 50
     max_gradient_norm: float = 1.0
     averaged_share: float = 0.3  # of the run, at its end, whose weights are averaged
-    questions_per_held_out_patient: int = 12
+    questions_per_held_out_patient: int = 10
     seed: int = 0
 
 

@@ -112,7 +112,7 @@ def _begin(recipe: Recipe, tensorizer: Tensorizer, device: str) -> _Run:
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
     averaged = [torch.zeros_like(p) for p in model.parameters()]
     return _Run(model, optimiser, generator, averaged)
 

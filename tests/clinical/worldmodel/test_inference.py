@@ -129,7 +129,9 @@ def test_risk_evidence_is_what_changes_the_risk_when_it_is_left_out(inference: I
     by_id = {event.event_id: event for event in PEOPLE[1]}
     for readout in risks[:3]:
         codes = [by_id[name].code.key for name in readout.evidence]
-        moved = [_without(inference, PEOPLE[1], readout.name, readout.horizon, key) for key in codes]
+        moved = [
+            _without(inference, PEOPLE[1], readout.name, readout.horizon, key) for key in codes
+        ]
         assert all(abs(estimate - readout.estimate) > 1e-4 for estimate in moved)  # type: ignore[operator]
 
 
@@ -205,7 +207,9 @@ def test_a_patient_with_one_event_and_one_with_none_are_declined_by_name(inferen
 def test_the_deceased_have_no_course_to_foretell(inference: Inference):
     events = [*PEOPLE[0].events, fact(0, "death", 9000, EventKind.DEATH, DEATH)]
     events = [replace(event, patient_id=patient_id(0)) for event in events]
-    assert reason(inference, Timeline.of(patient_id(0), events)) is AbstentionReason.PATIENT_DECEASED
+    assert (
+        reason(inference, Timeline.of(patient_id(0), events)) is AbstentionReason.PATIENT_DECEASED
+    )
 
 
 def test_too_many_unknown_codes_are_a_reason_to_decline(inference: Inference):
@@ -224,7 +228,9 @@ def test_a_patient_far_from_the_training_patients_is_declined(inference: Inferen
     assert fitted is not None
     near = inference.forecast([question(PEOPLE[0])])[0].familiarity
     assert near is not None
-    strict = replace(inference.calibration, familiarity=replace(fitted, limit=fitted.limit * near / 2))
+    strict = replace(
+        inference.calibration, familiarity=replace(fitted, limit=fitted.limit * near / 2)
+    )
     asked = replace(inference, calibration=strict)
     forecast = asked.forecast([question(PEOPLE[0])])[0]
     assert forecast.abstention is not None

@@ -76,7 +76,9 @@ def test_time_alone_fades_the_memory_and_no_time_leaves_it():
     memory, bundles, gap = random_memory(10)
     last = memory(bundles, gap, memory.initial(3))[:, -1]
     assert torch.equal(memory.faded(last, torch.zeros(3)), last)
-    sizes = [float(memory.faded(last, torch.full((3,), days)).norm()) for days in (1, 30, 365, 9000)]
+    sizes = [
+        float(memory.faded(last, torch.full((3,), days)).norm()) for days in (1, 30, 365, 9000)
+    ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1] > 0
 
@@ -143,7 +145,9 @@ def test_appending_costs_the_same_after_a_hundred_events_and_after_five_thousand
         with torch.profiler.profile(record_shapes=True) as profile:
             bundle, tally = tensorizer.known(known[num_events:], tally)
             after = model.append(remembered, bundle)
-        operations = sorted((e.key, str(e.input_shapes), e.count) for e in profile.key_averages(True))
+        operations = sorted(
+            (e.key, str(e.input_shapes), e.count) for e in profile.key_averages(True)
+        )
         kept = after.memory.numel() + after.static.numel() + len(tally.running)
         costs.append((operations, kept, len(tally.conditions)))
     assert costs[0] == costs[1]

@@ -31,7 +31,9 @@ def slowly(latents: torch.Tensor, along: torch.Tensor, config: LossConfig) -> fl
         total = 0.0
         for knot in range(-(config.num_knots - 1), config.num_knots):
             t = knot * step
-            seen = sum(complex(math.cos(t * x), math.sin(t * x)) for x in projected) / len(projected)
+            seen = sum(complex(math.cos(t * x), math.sin(t * x)) for x in projected) / len(
+                projected
+            )
             gaussian = math.exp(-(t**2) / 2)
             is_end = abs(knot) == config.num_knots - 1
             total += abs(seen - gaussian) ** 2 * gaussian * step * (0.5 if is_end else 1.0)

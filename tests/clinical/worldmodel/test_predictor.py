@@ -33,7 +33,10 @@ def state(seed: int = 1) -> torch.Tensor:
 def plan(*days: float, seed: int = 2) -> Plan:
     vectors = torch.randn(1, len(days), SMALL.width, generator=torch.Generator().manual_seed(seed))
     return Plan(
-        vectors, torch.tensor([days]), torch.ones(1, len(days), dtype=torch.bool), torch.tensor([True])
+        vectors,
+        torch.tensor([days]),
+        torch.ones(1, len(days), dtype=torch.bool),
+        torch.tensor([True]),
     )
 
 

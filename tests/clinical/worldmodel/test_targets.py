@@ -53,9 +53,8 @@ def test_a_window_holds_what_became_known_after_its_start_up_to_its_end(tensoriz
 def test_nothing_of_the_past_changes_a_target(model: Jepa, tensorizer: Tensorizer):
     """Neither what was known at the cut nor how much of it there was."""
     without = latents(model, tensorizer.timeline(timeline(*FUTURE)))
-    past = weights((10, 55), (50, 100), (100, 61)) + [
-        fact(1, "drug", 60, EventKind.MEDICATION_REQUEST, METFORMIN)
-    ]
+    drug = fact(1, "drug", 60, EventKind.MEDICATION_REQUEST, METFORMIN)
+    past = [*weights((10, 55), (50, 100), (100, 61)), drug]
     with_past = latents(model, tensorizer.timeline(timeline(*past, *FUTURE)))
     torch.testing.assert_close(with_past, without, atol=1e-6, rtol=1e-6)
 

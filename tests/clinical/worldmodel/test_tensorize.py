@@ -43,7 +43,9 @@ def weighed(value: str, unit: str | None, comparator: Comparator | None = None) 
     from decimal import Decimal
 
     quantity = Quantity(Decimal(value), unit, unit or "stone", comparator)
-    return Timeline.of(patient_id(1), [fact(1, "w", 1, EventKind.OBSERVATION, WEIGHT, value=quantity)])
+    return Timeline.of(
+        patient_id(1), [fact(1, "w", 1, EventKind.OBSERVATION, WEIGHT, value=quantity)]
+    )
 
 
 def test_the_order_in_which_events_arrive_makes_no_difference(tensorizer: Tensorizer):
@@ -163,9 +165,7 @@ def test_joining_timelines_keeps_each_as_it_was(tensorizer: Tensorizer, model: J
         for place, batch in enumerate(batches):
             row = torch.zeros(1, dtype=torch.int64)
             alone = model.read(batch, model.encode(batch), row, days[place : place + 1])
-            torch.testing.assert_close(
-                together.state[place], alone.state[0], atol=1e-5, rtol=1e-5
-            )
+            torch.testing.assert_close(together.state[place], alone.state[0], atol=1e-5, rtol=1e-5)
             assert torch.equal(together.features[place], alone.features[0])
 
 
@@ -191,7 +191,9 @@ def test_families_count_beginnings_and_the_first_of_each_diagnosis_only(tensoriz
         fact(1, "c2", 9, EventKind.CONDITION, ASTHMA, phase=Phase.START),
         fact(1, "c1", 5, EventKind.CONDITION, ASTHMA, part="end", phase=Phase.END),
         fact(1, "e", 5, EventKind.ENCOUNTER, Code(CodeSystem.ACT, "IMP"), phase=Phase.START),
-        fact(1, "e", 6, EventKind.ENCOUNTER, Code(CodeSystem.ACT, "IMP"), part="end", phase=Phase.END),
+        fact(
+            1, "e", 6, EventKind.ENCOUNTER, Code(CodeSystem.ACT, "IMP"), part="end", phase=Phase.END
+        ),
     ]
     batch = tensorizer.timeline(Timeline.of(patient_id(1), events))
     names = [FAMILIES[series - len(tensorizer.series)] for series in batch.value_series.tolist()]
