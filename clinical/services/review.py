@@ -29,6 +29,7 @@ class ReviewService:
         with self.open_unit_of_work() as uow:
             review = self._expect(uow, review_id, expected_version).claim(act.actor, act.at)
             self._store(uow, review, act, AuditKind.REVIEW_CLAIMED)
+            uow.commit()
         return review
 
     def release(self, review_id: UUID, act: Act, *, expected_version: int) -> Review:
@@ -40,6 +41,7 @@ class ReviewService:
         with self.open_unit_of_work() as uow:
             review = self._expect(uow, review_id, expected_version).release(act.actor, act.at)
             self._store(uow, review, act, AuditKind.REVIEW_RELEASED)
+            uow.commit()
         return review
 
     def sign(
@@ -70,9 +72,7 @@ class ReviewService:
                 decided_at=act.at,
                 prediction_digest=prediction.forecast.output_digest,
             )
-            uow.reviews.add_decision(decision)
-            if self.is_write_back_on and may_be_written_back(prediction, decision):
-                self._owe_write_back(uow, review_id, act)
+            # The review first: of two signatures at once, its version lets one through.
             self._store(
                 uow,
                 review,
@@ -82,6 +82,10 @@ class ReviewService:
                 decision_digest=decision.digest,
                 verdict=verdict,
             )
+            uow.reviews.add_decision(decision)
+            if self.is_write_back_on and may_be_written_back(prediction, decision):
+                self._owe_write_back(uow, review_id, act)
+            uow.commit()
         return review, decision
 
     def note_read(self, review_id: UUID, act: Act) -> None:
@@ -107,7 +111,6 @@ class ReviewService:
                 self.identities.new(), kind, review=review.review_id, version=review.version, **refs
             )
         )
-        uow.commit()
 
     def _owe_write_back(self, uow: UnitOfWork, review_id: UUID, act: Act) -> None:
         message = Message(
