@@ -28,22 +28,22 @@ def problem_code(answer: Any) -> str:
     return str(content["type"]).rpartition(":")[2]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/reviews",
-        f"/v1/reviews/{uuid4()}",
-        f"/v1/reviews/{uuid4()}/timeline",
-        f"/v1/reviews/{uuid4()}/history",
-        "/v1/audit/head",
-        f"/v1/audit/entries/{uuid4()}/proof",
-        "/v1/models/current",
-        "/v1/session",
-    ],
-)
-def test_nothing_is_told_to_somebody_who_is_not_signed_in(stage: Stage, path: str) -> None:
-    answer = stage.get(path)
-    assert (answer.status_code, problem_code(answer)) == (401, "http.signed_out")
+PRIVATE = [
+    "/v1/reviews",
+    f"/v1/reviews/{uuid4()}",
+    f"/v1/reviews/{uuid4()}/timeline",
+    f"/v1/reviews/{uuid4()}/history",
+    "/v1/audit/head",
+    f"/v1/audit/entries/{uuid4()}/proof",
+    "/v1/models/current",
+    "/v1/session",
+]
+
+
+def test_nothing_is_told_to_somebody_who_is_not_signed_in(stage: Stage) -> None:
+    for path in PRIVATE:
+        answer = stage.get(path)
+        assert (answer.status_code, problem_code(answer)) == (401, "http.signed_out"), path
 
 
 def test_the_worklist_has_the_highest_risk_first_and_pages_without_gap_or_repeat(
@@ -102,13 +102,13 @@ def test_a_cursor_for_another_filter_is_refused(stage: Stage, review_id: UUID) -
         assert (answer.status_code, problem_code(answer)) == (400, "http.bad_cursor")
 
 
-@pytest.mark.parametrize("limit", [0, 101, "many"])
-def test_a_limit_out_of_range_is_refused_without_repeating_it(stage: Stage, limit: Any) -> None:
+def test_a_limit_out_of_range_is_refused_without_repeating_it(stage: Stage) -> None:
     stage.sign_in()
-    answer = stage.get("/v1/reviews", params={"limit": limit})
-    assert (answer.status_code, problem_code(answer)) == (422, "http.invalid_request")
-    assert answer.json()["errors"][0]["place"] == ["query", "limit"]
-    assert "many" not in answer.text
+    for limit in (0, 101, "many"):
+        answer = stage.get("/v1/reviews", params={"limit": limit})
+        assert (answer.status_code, problem_code(answer)) == (422, "http.invalid_request")
+        assert answer.json()["errors"][0]["place"] == ["query", "limit"]
+        assert "many" not in answer.text
 
 
 def test_an_item_has_everything_that_a_judgement_needs(stage: Stage, review_id: UUID) -> None:
@@ -220,35 +220,36 @@ def test_reading_an_item_or_its_timeline_is_audited(stage: Stage, review_id: UUI
     assert all(entry["request_id"] for entry in read)
 
 
-@pytest.mark.parametrize("rest", ["", "/timeline", "/history"])
-def test_an_unknown_review_is_not_found(stage: Stage, rest: str) -> None:
+def test_an_unknown_review_is_not_found(stage: Stage) -> None:
     stage.sign_in()
-    answer = stage.get(f"/v1/reviews/{uuid4()}{rest}")
-    assert (answer.status_code, problem_code(answer)) == (404, "clinical.not_found")
+    for rest in ("", "/timeline", "/history"):
+        answer = stage.get(f"/v1/reviews/{uuid4()}{rest}")
+        assert (answer.status_code, problem_code(answer)) == (404, "clinical.not_found"), rest
 
 
-@pytest.mark.parametrize("verb", ["claim", "release", "sign"])
-def test_a_move_needs_the_version_that_was_read(stage: Stage, review_id: UUID, verb: str) -> None:
-    body = {"verdict": "agree"} if verb == "sign" else None
-    path = f"/v1/reviews/{review_id}:{verb}"
-    missing = stage.write(path, body=body)
-    assert (missing.status_code, problem_code(missing)) == (428, "http.precondition_required")
-    stale = stage.write(path, version=7, body=body)
-    assert (stale.status_code, problem_code(stale)) == (412, "review.stale_version")
-    for tag in ("*", "v1", 'W/"v1"', '"1"', '"v1", "v2"'):
-        odd = stage.write(path, body=body, **{"If-Match": tag})
-        assert (odd.status_code, problem_code(odd)) == (412, "review.stale_version")
+MOVES: dict[str, Any] = {"claim": None, "release": None, "sign": {"verdict": "agree"}}
+
+
+def test_a_move_needs_the_version_that_was_read(stage: Stage, review_id: UUID) -> None:
+    for verb, body in MOVES.items():
+        path = f"/v1/reviews/{review_id}:{verb}"
+        missing = stage.write(path, body=body)
+        assert (missing.status_code, problem_code(missing)) == (428, "http.precondition_required")
+        stale = stage.write(path, version=7, body=body)
+        assert (stale.status_code, problem_code(stale)) == (412, "review.stale_version")
+        for tag in ("*", "v1", 'W/"v1"', '"1"', '"v1", "v2"'):
+            odd = stage.write(path, body=body, **{"If-Match": tag})
+            assert (odd.status_code, problem_code(odd)) == (412, "review.stale_version"), tag
     assert stage.review(review_id).version == 1
 
 
-@pytest.mark.parametrize("verb", ["claim", "release", "sign"])
 def test_a_move_needs_the_header_that_other_origins_cannot_send(
-    stage: Stage, review_id: UUID, verb: str
+    stage: Stage, review_id: UUID
 ) -> None:
-    answer = stage.client.post(
-        f"/v1/reviews/{review_id}:{verb}", json={"verdict": "agree"}, headers={"If-Match": '"v1"'}
-    )
-    assert (answer.status_code, problem_code(answer)) == (403, "http.missing_request_header")
+    for verb, body in MOVES.items():
+        path = f"/v1/reviews/{review_id}:{verb}"
+        answer = stage.client.post(path, json=body, headers={"If-Match": '"v1"'})
+        assert (answer.status_code, problem_code(answer)) == (403, "http.missing_request_header")
     assert stage.review(review_id).version == 1
 
 
@@ -319,24 +320,22 @@ def test_a_signed_review_is_closed_with_its_decision(stage: Stage, review_id: UU
         assert (closed.status_code, problem_code(closed)) == (409, "review.closed")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"verdict": "canary-verdict"},
-        {"verdict": "agree", "canary-field": 1},
-        {"verdict": "agree", "note": "canary" * 1000},
-        {"verdict": "agree", "reasons": ["canary-reason"]},
-        {"verdict": "agree", "decided_by": "canary"},
-    ],
-)
-def test_a_malformed_decision_is_refused_without_an_echo(
-    stage: Stage, review_id: UUID, body: dict[str, Any]
-) -> None:
+MALFORMED: list[dict[str, Any]] = [
+    {},
+    {"verdict": "canary-verdict"},
+    {"verdict": "agree", "canary-field": 1},
+    {"verdict": "agree", "note": "canary" * 1000},
+    {"verdict": "agree", "reasons": ["canary-reason"]},
+    {"verdict": "agree", "decided_by": "canary"},
+]
+
+
+def test_a_malformed_decision_is_refused_without_an_echo(stage: Stage, review_id: UUID) -> None:
     stage.write(f"/v1/reviews/{review_id}:claim", version=1)
-    answer = stage.write(f"/v1/reviews/{review_id}:sign", version=2, body=body)
-    assert (answer.status_code, problem_code(answer)) == (422, "http.invalid_request")
-    assert "canary" not in answer.text
+    for body in MALFORMED:
+        answer = stage.write(f"/v1/reviews/{review_id}:sign", version=2, body=body)
+        assert (answer.status_code, problem_code(answer)) == (422, "http.invalid_request"), body
+        assert "canary" not in answer.text
     assert stage.review(review_id).version == 2
 
 
@@ -373,3 +372,20 @@ def test_of_many_claims_at_once_one_wins(stage: Stage, review_id: UUID) -> None:
     assert answers[0] == 200
     assert set(answers[1:]) <= {409, 412}
     assert stage.review(review_id).version == 2
+
+
+def test_of_many_signatures_at_once_one_is_kept(stage: Stage, review_id: UUID) -> None:
+    """One clinician signs from eight windows in the same moment: one decision, seven refusals."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    stage.write(f"/v1/reviews/{review_id}:claim", version=1)
+
+    def sign(verdict: str) -> int:
+        path = f"/v1/reviews/{review_id}:sign"
+        return stage.write(path, version=2, body={"verdict": verdict}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = sorted(pool.map(sign, ["agree", "disagree"] * 4))
+    assert answers[0] == 200
+    assert set(answers[1:]) <= {409, 412}
+    assert stage.review(review_id).version == 3
