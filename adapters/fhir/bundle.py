@@ -113,7 +113,9 @@ def _slice(entry: Entry | Raw, index: int, may_hold_nul: bool) -> Slice:
 def _misshapen(text: bytes) -> DeliveryError:
     try:
         found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        return DeliveryError(Reason.TOO_DEEP, "the body is nested too deep")
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return DeliveryError(Reason.NOT_JSON, "the body is not JSON, or not all of it")
     if not isinstance(found, dict):
         return DeliveryError(Reason.NOT_AN_OBJECT, "the body is not a JSON object")

@@ -74,9 +74,12 @@ class FhirGateway:
 
 
 def _find(client: httpx.Client, base_url: str, wanted: str) -> str | None:
-    """The assessment that carries our identifier, if the EHR already holds it."""
+    """The assessment that carries our identifier, if the EHR holds it and can be searched."""
     url = f"{base_url}/RiskAssessment"
-    found = _ask(client, "GET", url, params={"identifier": wanted})
+    try:
+        found = _ask(client, "GET", url, params={"identifier": wanted})
+    except EhrRefusedError:
+        return None  # no search here: the conditional create finds it
     for entry in _entries(found):
         resource = entry.get("resource")
         if isinstance(resource, dict) and resource.get("resourceType") == "RiskAssessment":
@@ -108,7 +111,8 @@ def _ask(client: httpx.Client, method: str, url: str, **request: Any) -> dict[st
         raise EhrUnavailableError(
             "the EHR could not be reached, or did not answer in time"
         ) from error
-    if answer.status_code in _LATER or answer.is_server_error:
+    is_later = answer.status_code in _LATER or answer.is_server_error
+    if is_later and answer.status_code != httpx.codes.NOT_IMPLEMENTED:
         raise EhrUnavailableError(f"the EHR answered {answer.status_code}")
     if not answer.is_success:
         raise EhrRefusedError(f"the EHR answered {answer.status_code}")

@@ -22,7 +22,7 @@ from adapters.fhir.references import is_valid_id
 from adapters.fhir.resource import Resource
 from adapters.fhir.time import latest
 from clinical.services.delivery import Delivery, Quarantined, Reading
-from clinical.timeline.event import Source
+from clinical.timeline.event import Event, Source
 from clinical.timeline.time import ImpossibleTimeError
 
 
@@ -53,7 +53,7 @@ class _Lane:
             scene.reading.quarantined.append(_whole(delivery, error))
             return scene.reading
         if not decoded:
-            scene.count("empty:delivery")
+            scene.reading.counts["empty:delivery"] += 1
         for each in decoded:
             _introduce(each, scene)
         for each in decoded:
@@ -64,19 +64,25 @@ class _Lane:
         return scene.reading
 
     def _understand(self, each: Decoded, scene: Scene) -> None:
-        if each.problem is not None:
-            raise each.problem
-        record, counts = each.record, scene.reading.counts
-        if record is None or isinstance(record, Medication):
-            counts[f"skipped:{each.record_type}"] += 1
-            return
-        if self.is_strict:
-            validation.validate(each.record_type, bytes(each.slice.raw))
-        source = _source(each, record, scene)
-        if record.implicitRules or record.modifierExtension:
-            raise RecordError(Reason.UNKNOWN_MODIFIER, "modifierExtension: not understood")
-        scene.reading.events += kinds.READ[type(record)](record, Record(scene, source))
-        counts[f"record:{each.record_type}"] += 1
+        """Keep the events of one record.
+
+        Raises:
+            RecordError: the reason is what `fhir.resources` finds wrong, unless ours says it clearer.
+        """
+        theirs = _disputed(each) if self.is_strict else None
+        scene.pending.clear()
+        try:
+            events = _events(each, scene)
+        except RecordError as ours:
+            theirs = theirs or _disputed(each)
+            is_clear = theirs is not None and theirs.reason is not Reason.INVALID
+            raise (theirs if theirs and is_clear else ours) from None
+        if theirs is not None:
+            raise theirs
+        if events is None:
+            scene.reading.counts[f"skipped:{each.record_type}"] += 1
+        else:
+            scene.keep(each.record_type, events)
 
 
 class StrictReader(_Lane):
@@ -180,19 +186,39 @@ def _check_address(each: Decoded, delivery: Delivery) -> None:
             raise RecordError(Reason.ID_MISMATCH, "id: not the one that it was sent to")
 
 
-def _quarantined(each: Decoded, error: RecordError) -> Quarantined:
-    """The reason is what `fhir.resources` finds wrong, or else what we do."""
+def _events(each: Decoded, scene: Scene) -> list[Event] | None:
+    """The events of a record; None where it carries none by design."""
+    if each.problem is not None:
+        raise each.problem
+    record = each.record
+    if record is None or isinstance(record, Medication):
+        return None
+    source = _source(each, record, scene)
+    if record.implicitRules or record.modifierExtension:
+        raise RecordError(Reason.UNKNOWN_MODIFIER, "modifierExtension: not understood")
+    return kinds.READ[type(record)](record, Record(scene, source))
+
+
+def _disputed(each: Decoded) -> RecordError | None:
+    """What `fhir.resources` finds wrong with a record of a type that is read."""
+    if each.record is None and each.problem is None:
+        return None
     raw = bytes(each.slice.raw)
-    if raw and each.record_type and error.reason is not Reason.TOO_DEEP:
-        try:
-            validation.validate(each.record_type, raw)
-        except RecordError as found:
-            error = found
+    if not raw or not each.record_type or isinstance(each.record, Medication):
+        return None
+    try:
+        validation.validate(each.record_type, raw)
+    except RecordError as found:
+        return found
+    return None
+
+
+def _quarantined(each: Decoded, error: RecordError) -> Quarantined:
     return Quarantined(
         position=each.slice.position,
         record_type=each.record_type,
         record_id=each.record_id,
-        digest=hashlib.sha256(raw).hexdigest(),
+        digest=hashlib.sha256(each.slice.raw).hexdigest(),
         reason_code=error.reason.value,
         detail=error.detail,
     )

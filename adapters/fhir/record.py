@@ -35,25 +35,37 @@ NO_FLAGS: frozenset[Flag] = frozenset()
 class Scene:
     """One delivery while it is read: its site, what its Bundle carries, and the reading so far.
 
-    `links` maps each fullUrl to the record behind it, `medications` the records of Medication to
+    `pending` is what was counted for the record at hand. `links` maps each fullUrl to the record behind it, `medications` the records of Medication to
     what they are.
     """
 
     delivery: Delivery
     reading: Reading = field(default_factory=Reading)
+    pending: list[str] = field(default_factory=list)
     links: dict[str, Target] = field(default_factory=dict)
     medications: dict[Target, CodeableConcept] = field(default_factory=dict)
     patient_ids: dict[str, UUID] = field(default_factory=dict)
+    patients: dict[UUID, PatientRef] = field(default_factory=dict)
 
     def count(self, what: str) -> None:
-        """Count something for the report."""
-        self.reading.counts[what] += 1
+        """Count something for the report, if the record at hand turns out to be readable."""
+        self.pending.append(what)
+
+    def keep(self, record_type: str, events: list[Event]) -> None:
+        """Take over what a readable record said, and what was counted on the way."""
+        reading = self.reading
+        reading.events += events
+        reading.counts[f"record:{record_type}"] += 1
+        for event in events:
+            reading.patients[event.patient_id] = self.patients[event.patient_id]
+        if self.pending:
+            reading.counts.update(self.pending)
 
     def patient(self, record_id: str) -> UUID:
         """Our identity of a patient of this site, remembered for the reading."""
         ref = PatientRef(self.delivery.site, record_id)
         patient_id = ref.patient_id
-        self.reading.patients[patient_id] = ref
+        self.patients[patient_id] = ref
         return patient_id
 
     def patient_of(self, subject: Reference | None, path: str) -> UUID:

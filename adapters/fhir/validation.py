@@ -34,7 +34,8 @@ _RULES = {
 def validate(resource_type: str, raw: bytes) -> None:
     """Hold a resource to R4B's classes; raises RecordError with the first thing that is wrong.
 
-    Nothing is parsed that is nested deeper than 64 levels.
+    Nothing is parsed that is nested deeper than 64 levels. What is wrong with the narrative (`text`)
+    alone refuses nothing.
     """
     check_depth(raw)
     model = resource_class(resource_type)
@@ -43,13 +44,19 @@ def validate(resource_type: str, raw: bytes) -> None:
     try:
         model.model_validate_json(raw)
     except ValidationError as error:
-        raise _first_of(error) from None
+        problem = _first_of(error)
+        if problem is not None:
+            raise problem from None
     except RecursionError:
         raise RecordError(Reason.TOO_DEEP, "the record is nested too deep") from None
 
 
-def _first_of(error: ValidationError) -> RecordError:
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
+def _first_of(error: ValidationError) -> RecordError | None:
+    """The first problem by path; None where all are in the narrative, which nobody here reads."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    problems = [problem for problem in found if problem["loc"][:1] != ("text",)]
+    if not problems:
+        return None
     first = min(problems, key=lambda problem: [str(step) for step in problem["loc"]])
     reason, rule = _rule(first["type"])
     return RecordError(reason, f"{_path(first['loc'])}: {rule}")

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from adapters.fhir.datatypes import CodeableConcept, Period, Reference, Text, closed
+from adapters.fhir.datatypes import CodeableConcept, Coding, Period, Reference, Text, closed
 from adapters.fhir.inbound.lasting import lasting_events
 from adapters.fhir.inbound.medication_request import order_standing
 from adapters.fhir.record import Record
@@ -11,6 +11,9 @@ from clinical.timeline.event import Event, EventKind, Standing
 
 _STANDING = {"draft": Standing.TENTATIVE, "entered-in-error": Standing.RETRACTED}
 _PLANS = frozenset({"proposal", "option"})  # "plan" is what a care plan is
+_CARE_PLAN = CodeableConcept(
+    coding=[Coding(system="http://snomed.info/sct", code="734163000", display="Care plan")]
+)
 _CLOSED = frozenset({"revoked", "completed"})
 
 
@@ -36,7 +39,7 @@ class CarePlan(Resource, kw_only=True, gc=False):
 
 
 def to_events(plan: CarePlan, record: Record) -> list[Event]:
-    """The first category is the code, or else the title; an end lies in the past or is a plan's own."""
+    """The first category is the code, or else the title, or else that it is a care plan."""
     record.about(plan.subject)
     record.during(plan.encounter)
     record.standing = order_standing(_STANDING.get(plan.status), plan.intent in _PLANS, None)
@@ -48,7 +51,7 @@ def to_events(plan: CarePlan, record: Record) -> list[Event]:
     return lasting_events(
         record,
         EventKind.CARE_PLAN,
-        record.first_codes((*(plan.category or ()), titled), "category"),
+        record.first_codes((*(plan.category or ()), titled, _CARE_PLAN), "category"),
         ends=(start or record.time(plan.created, "created"), end),
         recorded_at=created_at if start is not None else None,
         is_over=end is not None or plan.status in _CLOSED,
