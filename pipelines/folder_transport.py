@@ -80,10 +80,10 @@ class Transport(filesystem.Transport):
     Channel = Channel
 
     @override
-    def drain_events(self, connection: Any, timeout: Any = None) -> None:
+    def drain_events(self, connection: Any, timeout: Any = None, **kwargs: Any) -> None:
         # A worker only looks between two of these whether it was told to stop.
         longest = min(timeout or _LONGEST_DRAIN_SECONDS, _LONGEST_DRAIN_SECONDS)
-        super().drain_events(connection, longest)  # type: ignore[no-untyped-call]
+        super().drain_events(connection, longest, **kwargs)  # type: ignore[no-untyped-call]
 
 
 TRANSPORT_ALIASES.setdefault(SCHEME, f"{__name__}:Transport")

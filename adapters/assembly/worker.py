@@ -15,18 +15,16 @@ from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import create_engine
 from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.fhir.client import FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from adapters.settings import Settings
-from clinical.review.writeback import WriteBack
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
 from clinical.services.ports import (
     Clock,
-    EhrGateway,
-    EhrUnavailableError,
     Identities,
     OpenUnitOfWork,
     Reader,
@@ -97,22 +95,6 @@ def _meds_reader() -> Reader:
     return MedsReader()
 
 
-class _NoEhr:
-    """Stands where no EHR is named: write-backs wait until one is."""
-
-    def write_back(self, write_back: WriteBack) -> str:
-        raise EhrUnavailableError(f"no EHR is named for the site {write_back.site}")
-
-
-def gateway(settings: Settings) -> EhrGateway:
-    """The EHRs of the settings."""
-    if not settings.ehr_base_urls:
-        return _NoEhr()
-    from adapters.fhir.client import FhirGateway  # noqa: PLC0415 - few sites write back
-
-    return FhirGateway(settings.ehr_base_urls)
-
-
 def models(settings: Settings) -> HttpModelServer:
     """The model process, over HTTP."""
     return HttpModelServer(
@@ -146,7 +128,7 @@ def open_parts(settings: Settings, database_url: str) -> Parts:
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=gateway(settings),
+            ehr=FhirGateway(settings.ehr_base_urls),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         open_doorbell=lambda: open_doorbell(database_url),

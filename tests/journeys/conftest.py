@@ -39,10 +39,6 @@ class Running:
     ehr: Ehr
     folder: Path
 
-    def clinician(self, name: str) -> Clinician:
-        """Somebody signed in."""
-        return Clinician(self.web_url, name, PASSWORD)
-
     def num_waiting(self) -> int:
         with self.open_unit_of_work() as uow:
             return uow.outbox.pending()
@@ -81,6 +77,20 @@ def site(tmp_path_factory: pytest.TempPathFactory, ehr: Ehr) -> Iterator[Running
             engine.dispose()
         assert started.stop() == 0
         assert started.wait_until_none_is_alive(seconds=5) == []
+
+
+@pytest.fixture(scope="session")
+def adams(site: Running) -> Iterator[Clinician]:
+    clinician = Clinician(site.web_url, "dr-adams", PASSWORD)
+    yield clinician
+    clinician.close()
+
+
+@pytest.fixture(scope="session")
+def baker(site: Running) -> Iterator[Clinician]:
+    clinician = Clinician(site.web_url, "dr-baker", PASSWORD)
+    yield clinician
+    clinician.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,25 +2,27 @@
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 
 class Ehr:
-    """A small FHIR server that stores the transaction Bundles posted to it."""
+    """A small FHIR server: transactions of conditional creates, and search by identifier."""
 
     def __init__(self) -> None:
         self.is_down = False
-        self.requests: list[tuple[str, str, dict[str, str], Any]] = []
-        self._by_identifier: dict[str, str] = {}
+        self.num_created = 0
+        self._stored: dict[tuple[str, str], dict[str, Any]] = {}
         ehr = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                ehr._answer(self)
+            def do_GET(self) -> None:
+                ehr._answer(self, ehr._search)
 
-            def do_PUT(self) -> None:
-                ehr._answer(self)
+            def do_POST(self) -> None:
+                ehr._answer(self, ehr._transact)
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -42,29 +44,41 @@ class Ehr:
         self._thread.join()
 
     def resources(self, kind: str) -> list[dict[str, Any]]:
-        """The resources of a type that it was told of, one for each identity."""
-        bundles = [body for _, _, _, body in self.requests if body.get("resourceType") == "Bundle"]
-        entries = [entry["resource"] for bundle in bundles for entry in bundle["entry"]]
-        found = [each for each in entries if each["resourceType"] == kind]
-        return list({json.dumps(each.get("identifier")): each for each in found}.values())
+        """The resources of a type that it holds."""
+        return [each for (held_kind, _), each in self._stored.items() if held_kind == kind]
 
-    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
+    def _answer(
+        self, handler: BaseHTTPRequestHandler, act: Callable[[str, bytes], dict[str, Any]]
+    ) -> None:
+        body = handler.rfile.read(int(handler.headers.get("content-length", 0)))
         if self.is_down:
             self._send(handler, 503, {"resourceType": "OperationOutcome"})
-            return
-        self.requests.append((handler.command, handler.path, dict(handler.headers), body))
-        entries = [
-            {"response": {"status": "201 Created", "location": self._place(entry["resource"])}}
-            for entry in body.get("entry", [])
-        ]
-        answer = {"resourceType": "Bundle", "type": "transaction-response", "entry": entries}
-        self._send(handler, 200, answer)
+        else:
+            self._send(handler, 200, act(handler.path, body))
 
-    def _place(self, resource: dict[str, Any]) -> str:
-        key = resource["resourceType"] + json.dumps(resource.get("identifier"))
-        number = self._by_identifier.setdefault(key, str(len(self._by_identifier) + 1))
-        return f"{resource['resourceType']}/{number}/_history/1"
+    def _search(self, path: str, _body: bytes) -> dict[str, Any]:
+        parts = urlsplit(path)
+        (wanted,) = parse_qs(parts.query)["identifier"]
+        held = self._stored.get((parts.path.rpartition("/")[2], wanted))
+        entries = [] if held is None else [{"resource": held}]
+        return {"resourceType": "Bundle", "type": "searchset", "entry": entries}
+
+    def _transact(self, _path: str, body: bytes) -> dict[str, Any]:
+        entries = [{"response": self._create(entry)} for entry in json.loads(body)["entry"]]
+        return {"resourceType": "Bundle", "type": "transaction-response", "entry": entries}
+
+    def _create(self, entry: dict[str, Any]) -> dict[str, str]:
+        resource, request = entry["resource"], entry["request"]
+        (wanted,) = parse_qs(request["ifNoneExist"])["identifier"]
+        key = (resource["resourceType"], wanted)
+        if key not in self._stored:
+            self.num_created += 1
+            self._stored[key] = {**resource, "id": str(self.num_created)}
+        held = self._stored[key]
+        return {
+            "status": "201 Created",
+            "location": f"{held['resourceType']}/{held['id']}/_history/1",
+        }
 
     def _send(self, handler: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()

@@ -49,13 +49,15 @@ def test_asked_again_the_model_gives_the_same_answer_to_the_bit(
     site: Running, sample_patient: UUID
 ) -> None:
     (prediction,) = predictions_of(site, sample_patient)
+    models = HttpModelServer(site.model_url, 10)
     service = PredictionService(
         open_unit_of_work=site.open_unit_of_work,
         clock=SystemClock(),
         identities=TimeOrderedIdentities(),
-        models=HttpModelServer(site.model_url, 10),
+        models=models,
     )
     stored, now = service.recompute(prediction.request.prediction_id)
+    models.close()
     assert now.output_digest == stored.forecast.output_digest
     assert now.capsule == stored.forecast.capsule
 

@@ -20,11 +20,10 @@ def _review_of(site: Running, patient_id: UUID) -> UUID:
 
 
 def test_only_one_clinician_can_hold_and_sign_and_the_ehr_hears_of_it_once_it_is_up(
-    site: Running, make_patient: MakePatient
+    site: Running, make_patient: MakePatient, adams: Clinician, baker: Clinician
 ) -> None:
     patient_id = make_patient()
     review_id = _review_of(site, patient_id)
-    adams, baker = site.clinician("dr-adams"), site.clinician("dr-baker")
     version = adams.claim(review_id)
     assert baker.sign(review_id, "agree", version).status_code == 409
     site.ehr.is_down = True
@@ -62,6 +61,7 @@ def test_where_the_site_did_not_ask_for_it_nothing_is_told_to_the_ehr(
         wait_until(lambda: is_live(url))
         adams = Clinician(url, "dr-adams", PASSWORD)
         assert adams.sign(review_id, "agree", adams.claim(review_id)).status_code == 200
+        adams.close()
         assert second.stop() == 0
     with site.open_unit_of_work() as uow:
         kinds = [entry.kind for entry in uow.audit_log.history(review=str(review_id))]

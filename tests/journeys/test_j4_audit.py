@@ -10,18 +10,18 @@ from clinical.audit.proof import is_included
 from clinical.audit.tree import TreeHead
 from clinical.services.audit import AuditService
 from tests.journeys.conftest import Running
+from tests.journeys.visitor import Clinician
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.integration
 
 
 def test_the_log_is_sound_and_an_entry_can_be_proven_to_stand_in_it(
-    site: Running, sample_patient: UUID
+    site: Running, sample_patient: UUID, adams: Clinician
 ) -> None:
     service = AuditService(open_unit_of_work=site.open_unit_of_work, clock=SystemClock())
     with site.open_unit_of_work() as uow:
         (review,) = uow.reviews.open_for(sample_patient)
-    adams = site.clinician("dr-adams")
     wait_until(lambda: service.verify().num_unsequenced == 0)
 
     report = service.verify()

@@ -39,6 +39,10 @@ class Clinician:
         answer = self._client.post("/v1/session", json={"name": name, "password": password})
         assert answer.status_code == 201, answer.text
 
+    def close(self) -> None:
+        """Go away."""
+        self._client.close()
+
     def get(self, path: str, **parameters: Any) -> Any:
         """The answer, decoded."""
         answer = self._client.get(path, params=parameters)
