@@ -84,7 +84,7 @@ def newest_values(
     """The newest events of each series, newest first, at most `limit` of each."""
     newest = dict(earlier)
     for series, place in zip(batch.value_series.tolist(), batch.value_event.tolist(), strict=True):
-        newest[series] = (batch.event_ids[place], *newest.get(series, ()))[:limit]
+        newest[series] = (batch.events[place].event_id, *newest.get(series, ()))[:limit]
     return newest
 
 
@@ -178,13 +178,11 @@ def cumulative_log_odds(
 
 
 def without(
-    tensorizer: Tensorizer, history: History, hidden: Sequence[frozenset[UUID]], device: str
+    tensorizer: Tensorizer, history: History, hidden: Sequence[frozenset[int]], device: str
 ) -> TimelineBatch:
-    """The recent part once per set of hidden events, each as if those events were not on record."""
-    variants = [
-        tensorizer.known(
-            [k for k in history.recent if k.event.event_id not in names], history.tally
-        )[0]
-        for names in hidden
-    ]
+    """The recent part once per set of hidden places, each as if those events were not on record."""
+    variants = []
+    for places in hidden:
+        kept = [known for place, known in enumerate(history.recent) if place not in places]
+        variants.append(tensorizer.known(kept, history.tally)[0])
     return join(variants).to(device)

@@ -5,11 +5,12 @@ Knows the fields and how several timelines are joined into one batch. `tensorize
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
-from uuid import UUID
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from clinical.timeline.event import Event
 
 # How a field's numbers change when timelines are joined: they count rows of another table.
 _COUNTS_INTO = {
@@ -65,7 +66,7 @@ class TimelineBatch:
     previous_day: Float[Tensor, " B"]  # float64
     initial_running: Float[Tensor, "B S 9"]  # float64
 
-    event_ids: tuple[UUID, ...]
+    events: tuple[Event, ...]  # as read, N of them
     num_unseen: tuple[int, ...]  # per timeline: events whose code has no token
     num_events: tuple[int, ...]
 

@@ -27,7 +27,7 @@ from clinical.worldmodel.jepa import Jepa, Remembered
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.tensorize import Tensorizer
 
-NUM_CANDIDATES = 6
+NUM_CANDIDATES = 5
 _MIN_CHANGE = 0.05  # in log odds; less is not worth a clinician's look
 _NUM_GROUPS = 3
 
@@ -45,8 +45,7 @@ def lean(
 ) -> Leaning:
     """Leave the likeliest groups of recent events out, one at a time, and ask again."""
     groups = _candidates(model, history, request)
-    names = history.batch.event_ids
-    hidden = [frozenset(names[place] for place in group) for group in groups]
+    hidden = [frozenset(group) for group in groups]
     if not hidden:
         return Leaning((), torch.zeros(0))
     device = str(history.batch.birth_day.device)
@@ -61,7 +60,9 @@ def lean(
     bounds = torch.tensor(model.config.windows_days, device=device).expand(len(hidden), -1, -1)
     plan = _repeated(plan_of(model, tensorizer, request), len(hidden)) if request.actions else None
     _, raw = model.forecast(reading, bounds.float(), plan)
-    return Leaning(tuple((group[-1], names[group[-1]]) for group in groups), raw.intensity)
+    events = history.batch.events
+    newest = tuple((group[-1], events[group[-1]].event_id) for group in groups)
+    return Leaning(newest, raw.intensity)
 
 
 def leaned_on(

@@ -96,12 +96,6 @@ class Tensorizer:
         return (known + more)[:MAX_PIECES]
 
 
-def _in_order(event: Event) -> tuple[str, ...]:
-    # Within a bundle there is no before and after; a fixed order keeps every sum the same.
-    earliest = event.occurred_at.earliest.isoformat() if event.occurred_at else ""
-    return (earliest, event.code.key, event.kind, event.part, event.canonical())
-
-
 @dataclass(frozen=True, slots=True)
 class _Number:
     bin_row: int
@@ -127,25 +121,24 @@ class _Columns:
         self._flags: list[tuple[int, ...]] = []
         self._numbers: list[tuple[float, float, float]] = []
         self._lags: list[float] = []
-        self._ids: list[Event] = []
+        self._read: list[Event] = []
         self._bundles: list[tuple[float, tuple[int, ...]]] = []
         self._values: list[tuple[int, int, float]] = []
         self._entries: list[tuple[int, int, list[float]]] = []
         self._static: list[int] = []
 
     def add_bundle(self, at: datetime, events: list[Event]) -> None:
-        ordered = sorted(events, key=_in_order) if len(events) > 1 else events
-        dynamic = [event for event in ordered if event.role is not Role.STATIC]
-        for event in ordered:
+        """The events that became known at one moment, in the timeline's own order."""
+        day, bundle, counts = day_of(at), len(self._bundles), [0, 0, 0]
+        for event in events:
             if event.role is Role.STATIC:
                 self._add_static(event, at)
-        if not dynamic:
-            return
-        day, bundle, counts = day_of(at), len(self._bundles), [0, 0, 0]
-        for event in dynamic:
+                continue
             number = self.add_event(event, at, bundle)
             self._follow(event, number, day)
             counts[_ROLES[event.role]] += 1
+        if not any(counts):
+            return
         for series in self._touched:
             self._entries.append((series, bundle, self.tally.running[series].numbers()))
         self._touched.clear()
@@ -168,7 +161,7 @@ class _Columns:
         self._flags.append(tuple(flags))
         self._numbers.append((number.position, number.clipped, 1.0) if number else (0.0, 0.0, 0.0))
         self._lags.append(_log_lag(event, at))
-        self._ids.append(event)
+        self._read.append(event)
         return number
 
     def _add_static(self, event: Event, at: datetime) -> None:
@@ -246,7 +239,7 @@ class _Columns:
             birth_day=torch.tensor([self.tally.birth_day], dtype=torch.float64),
             previous_day=torch.tensor([self._before.last_day], dtype=torch.float64),
             initial_running=self._before.table(self._door.num_series)[None],
-            event_ids=tuple(event.event_id for event in self._ids),
+            events=tuple(self._read),
             num_unseen=(self._num_unseen,),
             num_events=(num_events,),
         )

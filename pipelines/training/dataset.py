@@ -153,7 +153,7 @@ def _news(timeline: Timeline, whole: TimelineBatch) -> torch.Tensor:
         event.event_id: event.source.digest == first_digest[event.fact_key[:3]]
         for event in timeline.events
     }
-    return torch.tensor([is_news[name] for name in whole.event_ids], dtype=torch.bool)
+    return torch.tensor([is_news[event.event_id] for event in whole.events], dtype=torch.bool)
 
 
 def draw_day(case: Case, generator: torch.Generator) -> float:

@@ -99,8 +99,8 @@ def test_a_later_correction_is_no_news_and_no_target(tensorizer: Tensorizer, mod
     assert not ((values > 165) & (values < 175)).any()
     is_corrected = [
         not entered
-        for entered, name in zip(case.may_enter.tolist(), case.whole.event_ids, strict=True)
-        if name in {e.event_id for e in timeline if e.source.record_id == "2/w"}
+        for entered, event in zip(case.may_enter.tolist(), case.whole.events, strict=True)
+        if event.source.record_id == "2/w"
     ]
     assert is_corrected == [True]
 
