@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 class Ehr:
@@ -58,8 +58,7 @@ class Ehr:
 
     def _search(self, path: str, _body: bytes) -> dict[str, Any]:
         parts = urlsplit(path)
-        (wanted,) = parse_qs(parts.query)["identifier"]
-        held = self._stored.get((parts.path.rpartition("/")[2], wanted))
+        held = self._stored.get((parts.path.rpartition("/")[2], unquote(parts.query)))
         entries = [] if held is None else [{"resource": held}]
         return {"resourceType": "Bundle", "type": "searchset", "entry": entries}
 
@@ -69,8 +68,7 @@ class Ehr:
 
     def _create(self, entry: dict[str, Any]) -> dict[str, str]:
         resource, request = entry["resource"], entry["request"]
-        (wanted,) = parse_qs(request["ifNoneExist"])["identifier"]
-        key = (resource["resourceType"], wanted)
+        key = (resource["resourceType"], unquote(request["ifNoneExist"]))
         if key not in self._stored:
             self.num_created += 1
             self._stored[key] = {**resource, "id": str(self.num_created)}

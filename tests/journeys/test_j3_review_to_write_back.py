@@ -1,6 +1,7 @@
 """J3: a clinician decides, and where the site wants it the EHR is told, once."""
 
 import json
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -47,7 +48,7 @@ def test_only_one_clinician_can_hold_and_sign_and_the_ehr_hears_of_it_once_it_is
 
 
 def test_where_the_site_did_not_ask_for_it_nothing_is_told_to_the_ehr(
-    site: Running, make_patient: MakePatient
+    site: Running, make_patient: MakePatient, tmp_path: Path
 ) -> None:
     """A second web process on the same database, with write-back left at its default."""
     review_id = _review_of(site, make_patient())
@@ -56,7 +57,7 @@ def test_where_the_site_did_not_ask_for_it_nothing_is_told_to_the_ehr(
         "CLINICAL_SESSION_KEY": "k" * 40,
         "CLINICAL_WEB_PORT": str(free_ports(1)[0]),
     }
-    with Started(["web"], site.folder, settings) as second:
+    with Started(["web"], tmp_path, settings) as second:
         url = f"http://127.0.0.1:{settings['CLINICAL_WEB_PORT']}"
         wait_until(lambda: is_live(url))
         adams = Clinician(url, "dr-adams", PASSWORD)

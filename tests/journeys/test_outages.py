@@ -34,7 +34,8 @@ class Ward:
             "CLINICAL_DATABASE_URL": database_url,
             "CLINICAL_MODEL_PORT": str(self.port),
         }
-        self.open_unit_of_work: OpenUnitOfWork = unit_of_work_factory(create_engine(database_url))
+        self.engine = create_engine(database_url)
+        self.open_unit_of_work: OpenUnitOfWork = unit_of_work_factory(self.engine)
 
     def receive_patients(self, count: int, prefix: str) -> None:
         """Deliver so many small patients, as an import does."""
@@ -84,7 +85,9 @@ def said(started: Started, field: str, value: str) -> int:
 def ward(tmp_path: Path) -> Iterator[Ward]:
     with EmbeddedPostgres(tmp_path / "postgres") as server:
         upgrade(server.url)
-        yield Ward(tmp_path, server.url)
+        ward = Ward(tmp_path, server.url)
+        yield ward
+        ward.engine.dispose()
 
 
 def test_while_the_model_is_down_work_waits_and_is_done_when_it_is_back(ward: Ward) -> None:

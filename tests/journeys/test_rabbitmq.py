@@ -46,6 +46,7 @@ def ward(tmp_path: Path, broker: RabbitMq) -> Iterator[Ward]:
             "CLINICAL_LEASE_SECONDS": "5",
         }
         yield ward
+        ward.engine.dispose()
 
 
 def test_killing_workers_and_broker_while_they_work_loses_nothing_and_does_nothing_twice(
