@@ -28,9 +28,9 @@ class Recipe:
     corruption: Corruption = field(default_factory=Corruption)
     vocabulary: FitConfig = field(default_factory=FitConfig)
     limits: AbstentionLimits = field(default_factory=AbstentionLimits)
-    num_steps: int = 700
-    patients_per_step: int = 24
-    questions_per_patient: int = 6
+    num_steps: int = 800
+    patients_per_step: int = 36
+    questions_per_patient: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warm_up_steps: int = 50

@@ -77,7 +77,7 @@ def test_time_alone_fades_the_memory_and_no_time_leaves_it():
     last = memory(bundles, gap, memory.initial(3))[:, -1]
     assert torch.equal(memory.faded(last, torch.zeros(3)), last)
     sizes = [
-        float(memory.faded(last, torch.full((3,), days)).norm()) for days in (1, 30, 365, 9000)
+        float(memory.faded(last, torch.full((3,), days)).norm()) for days in (1.0, 30.0, 365.0, 9e3)
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1] > 0

@@ -19,6 +19,7 @@ from tests.clinical.worldmodel.patients import (
     made_up,
 )
 
+VALUES = (-3.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.5, 5.0, 8.5, 14.5, 20.0, 99.0)
 SCALE = ValueScale(
     unit="kg",
     knots=(0.0, 1.0, 2.0, 2.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0, 20.0),
@@ -56,7 +57,7 @@ def test_it_follows_what_is_measured_often_and_knows_what_is_done(vocabulary: Vo
 
 
 def test_a_position_is_linear_between_the_knots_and_never_leaves_them():
-    found = [SCALE.position(v) for v in (-3, 0, 0.5, 1, 1.5, 2, 3.5, 5, 8.5, 14.5, 20, 99)]
+    found = [SCALE.position(v) for v in VALUES]
     assert found == [0, 0, 0.5, 1, 1.5, 4, 4.5, 5, 8.5, 9.5, 10, 10]
 
 

@@ -103,7 +103,7 @@ def test_training_makes_the_loss_smaller(tiny: Recipe, cases: list[Case], tensor
         tensorizer,
         watch=lambda progress: totals.append(progress.losses["total"]),
     )
-    assert sum(totals[-10:]) < 0.7 * sum(totals[:10])
+    assert sum(totals[-10:]) < 0.85 * sum(totals[:10])
 
 
 def test_a_run_ends_in_a_checkpoint_that_answers_and_says_how_it_did(
