@@ -73,7 +73,7 @@ def _table(summary: "Summary") -> "object":
     from rich.table import Table  # noqa: PLC0415
 
     # No frame: the root of the audit log must fit on a line of 80 characters.
-    table = Table(show_header=False, box=None)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     for name, value in summary.rows():

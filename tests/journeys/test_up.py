@@ -38,7 +38,14 @@ def test_killed_without_warning_it_leaves_no_process_and_starts_again(folder: Pa
         assert started.stop() == 0
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "model"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model",
+        pytest.param("web", marks=pytest.mark.slow),
+        pytest.param("worker", marks=pytest.mark.slow),
+    ],
+)
 def test_when_one_process_dies_it_says_which_and_stops_the_others(folder: Path, name: str) -> None:
     with up(folder) as (started, _):
         main = min(started.named(name), key=psutil.Process.create_time)
@@ -56,23 +63,19 @@ def test_told_to_stop_while_it_starts_it_leaves_no_process(tmp_path: Path) -> No
         assert started.wait_until_none_is_alive(seconds=5) == []
 
 
-def test_a_second_one_on_the_same_folder_is_refused(folder: Path) -> None:
-    with up(folder) as (first, _):
-        with Started(["up"], folder) as second:
-            assert second.stop(number=None) == 1
-            assert "process.already_running" in second.text()
-        assert first.stop() == 0
-
-
-def test_a_taken_port_is_named_with_the_setting_that_changes_it(
+def test_a_folder_in_use_is_refused_and_a_taken_port_is_named_with_its_setting(
     folder: Path, tmp_path: Path
 ) -> None:
     with up(folder) as (first, url):
-        settings = {"CLINICAL_WEB_PORT": url.rpartition(":")[2]}
-        with Started(["up"], tmp_path, settings) as second:
+        with Started(["up"], tmp_path, {"CLINICAL_DATA_DIR": str(folder / "data")}) as second:
             assert second.stop(number=None) == 1
-            assert "process.port_taken" in second.text()
-            assert "CLINICAL_WEB_PORT" in second.text()
+            assert "process.already_running" in second.text()
+            second.environment["CLINICAL_DATA_DIR"] = str(tmp_path)  # the folder is the first's
+        with Started(["up"], tmp_path, {"CLINICAL_WEB_PORT": url.rpartition(":")[2]}) as third:
+            assert third.stop(number=None) == 1
+            assert "process.port_taken" in third.text()
+            assert "CLINICAL_WEB_PORT" in third.text()
+        assert ready(url)["status"] == "ready"
         assert first.stop() == 0
 
 
