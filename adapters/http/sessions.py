@@ -112,6 +112,13 @@ async def _signed_in(request: Request, given: Given) -> Session:
     return session_of(request.cookies.get(COOKIE, ""), given)
 
 
+async def _perhaps_signed_in(request: Request, given: Given) -> Session | None:
+    try:
+        return session_of(request.cookies.get(COOKIE, ""), given)
+    except SignedOutError:
+        return None
+
+
 async def _writes_from_our_page(request: Request) -> None:
     # A page of another origin can make a browser send a form, but not with this header.
     if REQUEST_HEADER not in request.headers:
@@ -119,6 +126,7 @@ async def _writes_from_our_page(request: Request) -> None:
 
 
 SignedInClinician = Annotated[Session, Depends(_signed_in)]
+Anybody = Annotated[Session | None, Depends(_perhaps_signed_in)]
 FromOurPage = Depends(_writes_from_our_page)
 
 
@@ -184,10 +192,10 @@ def sign_in(
     return _signed_in_as(session_of(token, given))
 
 
-@routes.get("", responses=problems(401))
-def whoami(session: SignedInClinician) -> SignedIn:
-    """Who is signed in."""
-    return _signed_in_as(session)
+@routes.get("")
+def whoami(session: Anybody) -> SignedIn | None:
+    """Who is signed in; null where nobody is, which is no error to ask."""
+    return _signed_in_as(session) if session else None
 
 
 @routes.delete(

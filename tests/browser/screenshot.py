@@ -15,15 +15,14 @@ from tests.browser.chromium import ColorScheme, chromium, desk, sign_in
 _DEFAULTS = ("http://127.0.0.1:8321", "demo", "demo", "docs/review-page.png")
 
 
-def take(base_url: str, name: str, password: str, out: Path) -> list[Path]:
+def take(browser: Browser, base_url: str, name: str, password: str, out: Path) -> list[Path]:
     """Open the first review that has an answer, claim it, and take both pictures."""
     schemes: tuple[ColorScheme, ...] = ("light", "dark")
     paths = (out, out.with_stem(f"{out.stem}-dark"))
-    with chromium() as browser:
-        return [
-            _take(browser, scheme, base_url, name, password, path)
-            for scheme, path in zip(schemes, paths, strict=True)
-        ]
+    return [
+        _take(browser, scheme, base_url, name, password, path)
+        for scheme, path in zip(schemes, paths, strict=True)
+    ]
 
 
 def _take(
@@ -58,5 +57,6 @@ def show_an_answer(page: Page) -> None:
 
 if __name__ == "__main__":
     given = tuple(sys.argv[1:]) + _DEFAULTS[len(sys.argv) - 1 :]
-    for picture in take(given[0], given[1], given[2], Path(given[3])):
-        print(picture)
+    with chromium() as started:
+        for picture in take(started, given[0], given[1], given[2], Path(given[3])):
+            print(picture)

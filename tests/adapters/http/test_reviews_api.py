@@ -36,7 +36,6 @@ PRIVATE = [
     "/v1/audit/head",
     f"/v1/audit/entries/{uuid4()}/proof",
     "/v1/models/current",
-    "/v1/session",
 ]
 
 

@@ -268,9 +268,6 @@ window.addEventListener("hashchange", () => {
   if (state.session && linked && linked !== state.chosen) act.open(linked);
 });
 
-try {
-  state.session = await api.whoami();
-  await start();
-} catch {
-  showSignIn("");
-}
+state.session = await api.whoami().catch(() => null);
+if (state.session) await start();
+else showSignIn("");

@@ -27,10 +27,16 @@ export function timelinePanel(state, choose) {
       : el("div", { class: "skeleton", "aria-busy": "true", "aria-label": "Loading the timeline" }));
     return panel;
   }
-  const draw = () => put(place, lanes(state.timeline, state.days, place.clientWidth || 900, (mark) => show(card, mark)));
-  draw();
-  new ResizeObserver(() => draw()).observe(place);
-  panel.append(el("p", { class: "quiet" }, tally(state.timeline)));
+  const { timeline, days } = state;
+  let drawnWidth = 0;
+  const draw = (width) => {
+    if (width === drawnWidth) return;
+    drawnWidth = width;
+    put(place, lanes(timeline, days, width, (mark) => show(card, mark)));
+  };
+  draw(900);
+  new ResizeObserver(() => place.isConnected && draw(place.clientWidth)).observe(place);
+  panel.append(el("p", { class: "quiet" }, tally(timeline)));
   return panel;
 }
 
