@@ -5,8 +5,10 @@ their ids alone.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from html import escape
+from typing import Any
 
 from pipelines.evaluation import plots
 from pipelines.evaluation.findings import (
@@ -16,7 +18,6 @@ from pipelines.evaluation.findings import (
     WithheldShare,
     log_sentence,
 )
-from pipelines.evaluation.metrics import RiskFigures
 from pipelines.evaluation.recomputation import Replay
 from pipelines.evaluation.report_cells import (
     STYLE,
@@ -34,6 +35,14 @@ from pipelines.evaluation.report_cells import (
 )
 
 _MAX_LISTED = 50
+_RISK_TABLES = (
+    ("Discrimination", ("auroc", "auprc", "brier"), ("AUROC", "AUPRC", "Brier score")),
+    (
+        "Calibration",
+        ("in_the_large", "intercept", "slope", "ece"),
+        ("in the large", "intercept", "slope", "ECE"),
+    ),
+)
 
 
 def render(findings: Findings) -> str:
@@ -89,7 +98,7 @@ def _opening(findings: Findings) -> str:
 def _log_section(findings: Findings) -> str:
     log = findings.log
     rows = [
-        ("verdict", text_cell(log_sentence(log.report))),
+        ("verdict", text_cell(log_sentence(log))),
         ("first bad index", text_cell(or_none(log.report.first_bad_index))),
         ("heads that are wrong, by size", text_cell(listed(log.report.bad_head_sizes))),
         ("entries still without a leaf", count_cell(log.report.num_unsequenced)),
@@ -139,35 +148,46 @@ def _risk_section(risks: Sequence[RiskFindings]) -> str:
     )
     if not risks:
         return f"{opening}<p>No probability was said.</p>"
-    columns = (
-        ("Discrimination", ("auroc", "auprc", "brier"), ("AUROC", "AUPRC", "Brier score")),
-        (
-            "Calibration",
-            ("in_the_large", "intercept", "slope", "ece"),
-            ("in the large", "intercept", "slope", "ECE"),
-        ),
-    )
-    parts = [opening]
-    for title, names, heads in columns:
-        rows = [_risk_row(each, names) for each in risks]
-        head = ("risk", "window", "known", "unknown", "happened", *heads)
-        parts.append(f"<h3>{title}</h3>\n{table(head, rows)}")
-    parts.append(plots.discrimination(risks))
+    parts = [opening, _happened_table(risks)]
+    for title, names, heads in _RISK_TABLES:
+        rows = [_risk_row(each, names, name) for name, each in _named(risks)]
+        parts.append(f"<h3>{title}</h3>\n{table(('risk', 'window', *heads), rows)}")
+        parts.append(plots.discrimination(risks) if title == "Discrimination" else "")
     curves = plots.reliability(risks)
     if curves:
         parts.append(f"<h3>Predicted against observed, bins of equal size</h3>\n{curves}")
     return "\n".join(part for part in parts if part)
 
 
-def _risk_row(findings: RiskFindings, names: Iterable[str]) -> str:
-    figures: RiskFigures = findings.figures
-    subject = findings.subject
-    cells = "".join(figure_cell(getattr(figures, name)) for name in names)
-    happened = figure_cell(figures.prevalence, as_share=True)
-    return (
-        f"<tr><th>{escape(subject.name)}</th>{text_cell(subject.horizon)}"
-        f"{count_cell(figures.prevalence.n)}{count_cell(findings.num_unknown)}{happened}{cells}</tr>"
-    )
+def _happened_table(risks: Sequence[RiskFindings]) -> str:
+    rows = [
+        f"<tr><th>{escape(name)}</th>{text_cell(each.subject.horizon)}"
+        f"{count_cell(each.figures.prevalence.n)}{count_cell(each.num_unknown)}"
+        f"{figure_cell(each.figures.prevalence, as_share=True)}</tr>"
+        for name, each in _named(risks)
+    ]
+    return table(("risk", "window", "known", "unknown", "happened"), rows)
+
+
+def _named(
+    findings: Sequence[RiskFindings] | Sequence[QuantityFindings],
+) -> Iterator[tuple[str, Any]]:
+    """Each of them with its name, which is empty where the row above has the same."""
+    above = ""
+    for each in findings:
+        name = each.subject.name
+        yield ("" if name == above else name), each
+        above = name
+
+
+def _risk_row(findings: RiskFindings, names: Sequence[str], name: str) -> str:
+    figures = [getattr(findings.figures, each) for each in names]
+    reasons = {figure.why_not for figure in figures}
+    if len(reasons) == 1 and not figures[0].is_sufficient:
+        cells = absent(f"insufficient: {figures[0].why_not}", width=len(figures))
+    else:
+        cells = "".join(figure_cell(figure) for figure in figures)
+    return f"<tr><th>{escape(name)}</th>{text_cell(findings.subject.horizon)}{cells}</tr>"
 
 
 def _quantity_section(quantities: Sequence[QuantityFindings]) -> str:
@@ -185,7 +205,7 @@ def _quantity_section(quantities: Sequence[QuantityFindings]) -> str:
     heads = [f"inside {level:.0%} band" for level in levels]
     widths = [f"width {level:.0%}" for level in levels[-1:]]
     head = ("quantity", "window", "measured", *heads, *widths, "MAE", "CRPS", "skill")
-    rows = [_quantity_row(each, levels) for each in shown]
+    rows = [_quantity_row(each, levels, name) for name, each in _named(shown)]
     shown_table = table(head, rows) if rows else "<p>No quantity was measured 20 times.</p>"
     names = ", ".join(
         f"{escape(each.subject.name)} {escape(each.subject.horizon)} ({each.figures.mae.n})"
@@ -195,46 +215,64 @@ def _quantity_section(quantities: Sequence[QuantityFindings]) -> str:
     return f"{opening}{shown_table}{aside}{plots.coverage(shown)}"
 
 
-def _quantity_row(findings: QuantityFindings, levels: Sequence[float]) -> str:
+def _quantity_row(findings: QuantityFindings, levels: Sequence[float], name: str) -> str:
     figures, subject = findings.figures, findings.subject
-    unit = f" <small>{escape(subject.unit)}</small>" if subject.unit else ""
+    unit = f" <small>{escape(subject.unit)}</small>" if name and subject.unit else ""
     cells = [
-        figure_cell(figures.coverage[level], as_share=True)
+        figure_cell(figures.coverage[level], as_share=True, has_basis=False)
         if level in figures.coverage
         else absent("–")
         for level in levels
     ]
-    cells += [figure_cell(figures.width[level]) for level in levels[-1:] if level in figures.width]
-    cells += [figure_cell(figures.mae), figure_cell(figures.crps), figure_cell(figures.skill)]
+    cells += [
+        figure_cell(figures.width[level], has_basis=False)
+        for level in levels[-1:]
+        if level in figures.width
+    ]
+    cells += [figure_cell(each, has_basis=False) for each in (figures.mae, figures.crps)]
     return (
-        f"<tr><th>{escape(subject.name)}{unit}</th>{text_cell(subject.horizon)}"
-        f"{count_cell(figures.mae.n)}{''.join(cells)}</tr>"
+        f"<tr><th>{escape(name)}{unit}</th>{text_cell(subject.horizon)}"
+        f"{count_cell(figures.mae.n)}{''.join(cells)}{figure_cell(figures.skill)}</tr>"
     )
 
 
 def _abstention_section(findings: Findings) -> str:
-    whole = counts_table(
-        "Whole predictions withheld", ("reason", "predictions"), spoken(findings.abstained)
-    )
-    rows = [_withheld_row(each) for each in findings.withheld if each.withheld]
-    head = ("readout", "window", "withheld", "reasons")
-    by_readout = f"<h3>Readouts withheld</h3>\n{table(head, rows)}" if rows else ""
     total = sum(each.asked for each in findings.withheld)
     withheld = sum(each.withheld for each in findings.withheld)
     sentence = f"{withheld:,} of {total:,} readouts were withheld." if total else "None was asked."
-    return (
-        "<h2>Abstention</h2>\n<p>Where the model declined to answer, and why. "
-        f"{sentence}</p>\n{whole}{by_readout}"
+    reasons: Counter[str] = Counter()
+    for each in findings.withheld:
+        reasons.update(each.by_reason)
+    parts = (
+        f"<h2>Abstention</h2>\n<p>Where the model declined to answer, and why. {sentence}</p>\n",
+        counts_table(
+            "Whole predictions withheld", ("reason", "predictions"), spoken(findings.abstained)
+        ),
+        counts_table("Readouts withheld", ("reason", "readouts"), spoken(dict(reasons))),
+        _withheld_table(findings.withheld),
     )
+    return "".join(parts)
 
 
-def _withheld_row(share: WithheldShare) -> str:
-    reasons = "; ".join(f"{name} {count:,}" for name, count in spoken(share.by_reason).items())
-    part = f"{share.withheld:,} of {share.asked:,} ({share.withheld / share.asked:.0%})"
-    return (
-        f"<tr><th>{escape(share.name)}</th>{text_cell(share.horizon)}"
-        f'<td class="number">{part}</td>{text_cell(reasons)}</tr>'
-    )
+def _withheld_table(shares: Sequence[WithheldShare]) -> str:
+    """Readouts down, horizons across; a cell says how much was withheld, and on hovering why."""
+    horizons = list(dict.fromkeys(each.horizon for each in shares))
+    by_name: dict[str, dict[str, WithheldShare]] = {}
+    for each in shares:
+        by_name.setdefault(each.name, {})[each.horizon] = each
+    rows = [
+        row(name, "".join(_withheld_cell(found.get(horizon)) for horizon in horizons))
+        for name, found in by_name.items()
+    ]
+    return table(("share withheld", *horizons), rows) if rows else ""
+
+
+def _withheld_cell(share: WithheldShare | None) -> str:
+    if share is None or not share.asked:
+        return absent("–")
+    why = "; ".join(f"{name} {count:,}" for name, count in spoken(share.by_reason).items())
+    part = f"{share.withheld / share.asked:.0%}<small>of {share.asked:,}</small>"
+    return f'<td class="number" title="{escape(why)}">{part}</td>'
 
 
 def _review_section(findings: Findings) -> str:

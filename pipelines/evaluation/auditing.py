@@ -226,17 +226,14 @@ def _figures(
 
 
 def _withheld(judged: Judged) -> tuple[WithheldShare, ...]:
-    reasons: dict[tuple[str, str], Counter[str]] = {}
-    for (name, horizon, reason), count in judged.withheld.items():
-        reasons.setdefault((name, horizon), Counter())[reason] += count
     shares = []
-    for place in sorted(reasons.keys() | judged.answered.keys()):
-        by_reason = reasons.get(place, Counter())
+    for place in sorted(judged.withheld.keys() | judged.answered.keys()):
+        by_reason = judged.withheld.get(place, Counter())
         withheld = by_reason.total()
         shares.append(
             WithheldShare(
                 name=place[0],
-                horizon=place[1],
+                horizon=place[2],
                 withheld=withheld,
                 asked=withheld + judged.answered[place],
                 by_reason=dict(sorted(by_reason.items())),

@@ -71,7 +71,7 @@ def estimate(
     """The statistic of the rows as they are, with its interval.
 
     `is_biased` takes the basic interval, reflected about the value (Davison & Hinkley 1997, section
-    5.2), for a statistic that resampling inflates.
+    5.2), for a statistic that resampling inflates; it never ends below the value itself.
     """
     value = float(statistic(np.ones((1, sampling.patients.size)))[0])
     drawn = np.concatenate([statistic(weights) for weights in sampling.weights()])
@@ -80,7 +80,7 @@ def estimate(
         return insufficient(sampling, "not defined on these rows", events=events)
     low, high = (float(bound) for bound in np.quantile(drawn, (0.025, 0.975)))
     if is_biased:
-        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+        low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
     return Figure(
         n=sampling.patients.size,
         patients=sampling.num_patients,
@@ -140,4 +140,5 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     z = 1.959963984540054
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and 1 the share is an end of its interval, to the last bit.
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))

@@ -148,13 +148,14 @@ class Findings:
     @property
     def verdict(self) -> str:
         """The outcome in one sentence."""
-        return f"{log_sentence(self.log.report)} {_replay_sentence(self.replay)}"
+        return f"{log_sentence(self.log)} {_replay_sentence(self.replay)}"
 
 
-def log_sentence(report: LogReport) -> str:
+def log_sentence(log: LogFindings) -> str:
     """Whether the log is sound, and where it is not."""
+    report = log.report
     if report.is_sound:
-        return f"The audit log is sound over {report.num_entries:,} entries."
+        return f"The audit log is sound over {log.size:,} entries."
     if report.first_bad_index is not None:
         if report.first_bad_index >= report.num_entries:
             return (
@@ -175,6 +176,8 @@ def _replay_sentence(findings: ReplayFindings) -> str:
     if findings.why_not:
         return f"Nothing was recomputed: {findings.why_not}."
     total, counts = len(findings.replayed), findings.counts
+    if not total:
+        return "No prediction was recomputed."
     if findings.are_all_equal:
         near = counts[Replay.WITHIN_TOLERANCE]
         aside = f" ({near} of them within tolerance, elsewhere)" if near else ""

@@ -26,6 +26,8 @@ from clinical.timeline.timeline import Timeline
 from pipelines.evaluation.figures import Floats
 
 _UNKNOWN = math.nan
+Place = tuple[str, float, str]
+"""A readout, and its horizon as the day on which it starts and its label."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -108,12 +110,12 @@ class KnownQuantities:
 
 @dataclass(slots=True)
 class Judged:
-    """All columns, and what was withheld: `withheld` counts (readout, horizon, reason)."""
+    """All columns; what was answered, and what was withheld by reason, by readout and horizon."""
 
     risks: dict[Subject, RiskColumn] = field(default_factory=dict)
     quantities: dict[Subject, QuantityColumn] = field(default_factory=dict)
-    answered: Counter[tuple[str, str]] = field(default_factory=Counter)
-    withheld: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    answered: Counter[Place] = field(default_factory=Counter)
+    withheld: dict[Place, Counter[str]] = field(default_factory=dict)
 
     def add(self, predictions: Sequence[Prediction], timeline: Timeline, patient: int) -> None:
         """Judge the predictions of one patient by all that is held of them now.
@@ -133,10 +135,11 @@ class Judged:
         patient: int,
         last: "_LastValues",
     ) -> None:
-        place = (readout.name, readout.horizon.label)
+        subject = _subject(readout)
+        place = (subject.name, subject.start, subject.horizon)
         if readout.abstention is not None or readout.estimate is None:
             reason = readout.abstention.reason.value if readout.abstention else ""
-            self.withheld[(*place, reason)] += 1
+            self.withheld.setdefault(place, Counter())[reason] += 1
             return
         self.answered[place] += 1
         as_of = prediction.request.as_of

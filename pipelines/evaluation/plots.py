@@ -43,7 +43,7 @@ def reliability(findings: Sequence[RiskFindings]) -> str:
         return ""
     rows = -(-len(drawn) // _COLUMNS)
     with mpl.rc_context({**_STYLE, "svg.hashsalt": "reliability"}):
-        canvas = Canvas(figsize=(9.6, 3.2 * rows), layout="constrained")
+        canvas = Canvas(figsize=(9.6, 3.3 * rows), layout="constrained")
         for number, each in enumerate(drawn, start=1):
             _reliability_panel(canvas.add_subplot(rows, _COLUMNS, number), each)
         return _svg(canvas, "Predicted probability against observed share")

@@ -25,7 +25,7 @@ class Replay(StrEnum):
     """How the second answer compares with the first."""
 
     EQUAL = "bitwise equal"
-    WITHIN_TOLERANCE = "within tolerance, on another device or torch version"
+    WITHIN_TOLERANCE = "within tolerance, on another device, torch or code"
     DIFFERENT = "different"
     INPUT_CHANGED = "the input has changed"
     NO_ANSWER = "the model did not answer"
@@ -65,21 +65,27 @@ def _replay_one(predictions: PredictionService, prediction_id: UUID) -> Replayed
 def compare(stored: Forecast, again: Forecast) -> tuple[Replay, tuple[str, ...]]:
     """Whether two answers are the same, and the parts in which they are not.
 
-    Equal digests on equal circumstances are demanded; only where the device or the version of torch
-    is another one does a small numeric difference pass.
+    Equal digests on equal circumstances are demanded; only where the device, torch or our own code
+    is another one does a small numeric difference pass. What of these is another comes first.
     """
     if stored.output_digest == again.output_digest:
         return Replay.EQUAL, ()
     gaps = [*_trajectory_gaps(stored, again), *_readout_gaps(stored, again)]
-    parts = tuple(name for name, _ in gaps)
-    elsewhere = _circumstances(stored) != _circumstances(again)
-    if elsewhere and all(is_small for _, is_small in gaps):
+    others = _other_circumstances(stored, again)
+    parts = (*others, *(name for name, _ in gaps))
+    if others and all(is_small for _, is_small in gaps):
         return Replay.WITHIN_TOLERANCE, parts
     return Replay.DIFFERENT, parts
 
 
-def _circumstances(forecast: Forecast) -> tuple[str, str]:
-    return forecast.capsule.device, forecast.capsule.torch_version
+def _other_circumstances(stored: Forecast, again: Forecast) -> tuple[str, ...]:
+    first, second = stored.capsule, again.capsule
+    circumstances = {
+        "another device": (first.device, second.device),
+        "another torch": (first.torch_version, second.torch_version),
+        "another code": (first.code_version, second.code_version),
+    }
+    return tuple(name for name, (one, other) in circumstances.items() if one != other)
 
 
 def _trajectory_gaps(stored: Forecast, again: Forecast) -> list[tuple[str, bool]]:

@@ -15,7 +15,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #fff; color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 28px 72px; }
+main { max-width: 1120px; margin: 0 auto; padding: 40px 28px 72px; }
 h1 { font-size: 27px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em; }
 h2 { font-size: 19px; margin: 44px 0 8px; padding-top: 18px; border-top: 1px solid var(--line); }
 h3 { font-size: 15px; margin: 26px 0 6px; }
@@ -34,8 +34,10 @@ dl.tiles dd { margin: 0; font-size: 21px; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; font-size: 13.5px; margin: 8px 0 16px; min-width: 320px; }
 th, td { text-align: left; padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
+td { white-space: nowrap; } td.long { white-space: normal; }
 th { color: var(--muted); font-weight: 500; white-space: nowrap; }
-tbody th { color: var(--ink); font-weight: 400; }
+tbody th { color: var(--ink); font-weight: 400; white-space: normal; max-width: 300px; }
+tbody th small { color: var(--muted); }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td small { color: var(--muted); display: block; }
 td.none { color: var(--muted); font-style: italic; white-space: nowrap; }
@@ -68,7 +70,7 @@ def row(name: str, cell: str) -> str:
 
 def text_cell(text: str) -> str:
     """A cell of text, escaped."""
-    return f"<td>{escape(text)}</td>"
+    return f"<td{' class=long' if len(text) > 40 else ''}>{escape(text)}</td>"
 
 
 def count_cell(count: int) -> str:
@@ -76,21 +78,22 @@ def count_cell(count: int) -> str:
     return f'<td class="number">{count:,}</td>'
 
 
-def absent(text: str) -> str:
-    """A cell that says why there is no figure."""
-    return f'<td class="none">{escape(text)}</td>'
+def absent(text: str, *, width: int = 1) -> str:
+    """A cell, `width` columns wide, that says why there is no figure."""
+    span = f' colspan="{width}"' if width > 1 else ""
+    return f'<td class="none"{span}>{escape(text)}</td>'
 
 
-def figure_cell(figure: Figure, *, as_share: bool = False) -> str:
-    """A cell of a figure with its interval, or why there is none."""
+def figure_cell(figure: Figure, *, as_share: bool = False, has_basis: bool = True) -> str:
+    """A cell of a figure with its interval and what it rests on, or why there is none."""
     if figure.value is None or figure.low is None or figure.high is None:
         return absent(f"insufficient: {figure.why_not}")
     show = _share if as_share else _number
-    rests_on = f"n {figure.n:,}" if figure.events is None else f"{figure.events:,} of {figure.n:,}"
+    basis = f"n {figure.n:,}" if figure.events is None else f"{figure.events:,} of {figure.n:,}"
+    below = f"<small>{basis}</small>" if has_basis else ""
     return (
         f'<td class="number" title="{figure.patients:,} patients">{show(figure.value)}'
-        f"<small>[{show(figure.low)}, {show(figure.high)}]</small>"
-        f"<small>{rests_on}</small></td>"
+        f"<small>[{show(figure.low)}, {show(figure.high)}]</small>{below}</td>"
     )
 
 
