@@ -1,7 +1,7 @@
 """The demo: sample patients sent through the very path that an EHR's deliveries take.
 
 One patient comes by the signed webhook over HTTP, the others as deliveries of Bundles; the worker
-understands them, the model answers, reviews open. Then the same is asked of a year ago, so that
+understands them, the model answers, reviews open. Then the same is asked of years past, so that
 `clinical audit` has outcomes to compare with. Doing it again on the same data changes nothing.
 """
 
@@ -12,7 +12,7 @@ import hmac
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -30,13 +30,13 @@ from clinical.audit.tree import TreeHead
 from clinical.errors import ClinicalError, OperationalError
 from clinical.prediction.request import Purpose
 from clinical.services.delivery import Delivery, Door
-from clinical.services.ports import UnitOfWork
+from clinical.timeline.timeline import Timeline
 from pipelines.samples import demo_bundles
 
 SITE = "demo"
 CLINICIAN = "demo"
 ACTOR = "demo"
-LOOK_BACK = timedelta(days=365)
+LOOK_BACKS = tuple(timedelta(days=365 * years) for years in (1, 2, 3))
 _CONTENT_TYPE = "application/fhir+json"
 
 Bundle = tuple[str, bytes]
@@ -170,36 +170,39 @@ class SignedWebhook:
         }
 
 
-def ask_of_the_past(parts: Parts) -> int:
-    """Owe, for every patient not yet asked about so, a prediction as of a year before the last event."""
+def ask_of_the_past(parts: Parts) -> None:
+    """Owe, for every patient, predictions as of some years before the last event, unless there are."""
     asked = _asked_of_the_past(parts)
     with parts.open_unit_of_work() as uow:
-        moments = {
-            patient_id: moment
+        questions = [
+            (patient_id, moment)
             for patient_id in uow.timelines.patient_ids()
-            if patient_id not in asked and (moment := _a_year_before_the_end(uow, patient_id))
-        }
-    for patient_id, moment in moments.items():
-        parts.intake.request_prediction(patient_id, purpose=Purpose.RETROSPECTIVE, as_of=moment)
-    return len(moments)
+            for moment in _past_moments(uow.timelines.of(patient_id))
+            if (patient_id, moment) not in asked
+        ]
+    for patient_id, moment in questions:
+        parts.intake.request_prediction(
+            patient_id, purpose=Purpose.RETROSPECTIVE, as_of=moment.isoformat()
+        )
 
 
-def _asked_of_the_past(parts: Parts) -> set[UUID]:
+def _asked_of_the_past(parts: Parts) -> set[tuple[UUID, datetime]]:
     with parts.open_unit_of_work() as uow:
         return {
-            prediction.request.patient_id
+            (prediction.request.patient_id, prediction.request.as_of)
             for prediction in uow.predictions.all()
             if prediction.request.purpose is Purpose.RETROSPECTIVE
         }
 
 
-def _a_year_before_the_end(uow: UnitOfWork, patient_id: UUID) -> str:
-    """ISO 8601; empty where nothing was known by then."""
-    timeline = uow.timelines.of(patient_id)
+def _past_moments(timeline: Timeline) -> Iterator[datetime]:
+    """The moments to ask of: only where something had become known by then."""
     if timeline.known_until is None:
-        return ""
-    moment = timeline.known_until - LOOK_BACK
-    return moment.isoformat() if timeline.cut(moment).known_until is not None else ""
+        return
+    for look_back in LOOK_BACKS:
+        moment = timeline.known_until - look_back
+        if timeline.cut(moment).known_until is not None:
+            yield moment
 
 
 def wait_until_done(

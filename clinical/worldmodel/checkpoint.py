@@ -97,7 +97,7 @@ def save(
         "limits": checkpoint.limits.to_json(),
         "vocabulary_fingerprint": checkpoint.vocabulary.fingerprint,
         "data_digest": checkpoint.data_digest,
-        "code_version": CODE_VERSION,
+        "code_version": code_version(),
         "torch_version": str(torch.__version__),
         "training": dict(checkpoint.training),
     }
@@ -132,7 +132,23 @@ def load(folder: Path, *, device: str = "cpu") -> Inference:
             vocabulary_digest=vocabulary.fingerprint,
         ),
         device=device,
+        code_version=code_version(),
     )
+
+
+def code_version() -> str:
+    """The format that this code reads and writes, and twelve digits of the SHA-256 of its sources.
+
+    The sources are all that an answer depends on besides the checkpoint and torch: timelines,
+    predictions and this room. Equal versions promise equal answers, so nobody has to remember to
+    raise a number.
+    """
+    domain = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for room in ("prediction", "timeline", "worldmodel"):
+        for source in sorted((domain / room).glob("*.py")):
+            digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return f"{CODE_VERSION}+{digest.hexdigest()[:12]}"
 
 
 def _model(config: dict[str, Any], vocabulary: Vocabulary, weights: bytes) -> Jepa:

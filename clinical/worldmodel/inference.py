@@ -24,7 +24,7 @@ from clinical.timeline.event import EventKind, Standing
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.answering import Answer, History, ask, read_history
 from clinical.worldmodel.calibrated import Calibration
-from clinical.worldmodel.config import CODE_VERSION, AbstentionLimits
+from clinical.worldmodel.config import AbstentionLimits
 from clinical.worldmodel.evidence import lean
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.speaking import Speaker
@@ -41,6 +41,7 @@ class Inference:
     limits: AbstentionLimits
     fingerprint: ModelFingerprint
     device: str
+    code_version: str
 
     @property
     def horizons(self) -> tuple[Horizon, ...]:
@@ -85,7 +86,7 @@ class Inference:
             input_digest=timeline.digest,
             config_digest=request.config_digest,
             model=self.fingerprint,
-            code_version=CODE_VERSION,
+            code_version=self.code_version,
             torch_version=str(torch.__version__),
             device=self.device,
             seed=request.seed,

@@ -102,4 +102,5 @@ def inference(model: Jepa, tensorizer: Tensorizer, calibration: Calibration) -> 
             vocabulary_digest=tensorizer.vocabulary.fingerprint,
         ),
         device="cpu",
+        code_version="test",
     )
