@@ -120,10 +120,11 @@ def _chunks(blocks: Iterator[bytes]) -> Iterator[_Chunk]:
             yield from cutter.add(block)
     except DeliveryError as error:
         problem = error.reason
+    if problem is None:
+        cutter.end()
     yield from cutter.whole_lines()
-    rest = cutter.rest()
-    if problem is not None or rest.strip():
-        yield _Chunk(cutter.line, rest, problem)
+    if problem is not None:
+        yield _Chunk(cutter.line, cutter.rest(), problem)
 
 
 class _Cutter:
@@ -170,6 +171,11 @@ class _Cutter:
             self.line += len(self._lines)
             self._lines, self._size = [], 0
             yield chunk
+
+    def end(self) -> None:
+        """The file ended as it should: what was read of a last line without its end is a line."""
+        if rest := self.rest():
+            self._lines.append(rest)
 
     def rest(self) -> bytes:
         rest = bytes(self._open)
