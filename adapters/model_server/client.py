@@ -126,6 +126,8 @@ class HttpModelServer:
         return forecast
 
     def _ask(self, path: str, question: bytes) -> wire.Answer:
+        if len(question) > wire.MAX_QUESTION_BYTES:
+            raise QuestionTooLargeError("the timeline is larger than the model process takes")
         try:
             response = self._client.post(path, content=question)
         except httpx.ConnectTimeout:

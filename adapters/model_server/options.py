@@ -24,5 +24,4 @@ class ServeOptions:
     max_batch_wait_ms: int = 10
     timeout_ms: int = 10_000
     queue_capacity: int = 256
-    max_question_bytes: int = 64 * 1024 * 1024
     is_verbose: bool = False

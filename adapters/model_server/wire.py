@@ -15,6 +15,9 @@ from clinical.prediction.request import PredictionRequest
 from clinical.timeline.timeline import Timeline
 
 VERSION = 1
+MAX_QUESTION_BYTES = 64 * 1024 * 1024
+"""About 170,000 events. Both ends hold to it: a server that refuses while it is still being sent to
+closes the connection, and its reason is not heard."""
 CONTENT_TYPE = "application/vnd.clinical-jepa.model+msgpack"
 
 

@@ -111,7 +111,7 @@ def _command_line(options: ServeOptions) -> Iterator[None]:
         f"--port={options.port}",
         f"--timeout={options.timeout_ms}",
         f"--capacity={options.queue_capacity}",
-        f"--max-request-size={options.max_question_bytes}",
+        f"--max-request-size={wire.MAX_QUESTION_BYTES}",
         "--namespace=clinical_model",
         f"--log-level={'info' if options.is_verbose else 'error'}",
     ]

@@ -71,6 +71,16 @@ def test_a_request_that_is_no_request_is_refused_for_good() -> None:
     assert caught.value.loudness is Loudness.REJECTED
 
 
+def test_a_question_beyond_the_limit_is_not_even_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal of a server that is still being sent to would be lost with the connection."""
+    monkeypatch.setattr(wire, "MAX_QUESTION_BYTES", 100)
+    asked: list[httpx.Request] = []
+    server = server_that(lambda request: asked.append(request) or httpx.Response(503))
+    with pytest.raises(QuestionTooLargeError):
+        server.forecast(*question())
+    assert asked == []
+
+
 def test_a_question_too_large_for_the_process_has_a_name() -> None:
     with pytest.raises(QuestionTooLargeError):
         server_that(lambda _: httpx.Response(413)).forecast(*question())

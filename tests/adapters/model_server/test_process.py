@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -52,32 +52,45 @@ def ask(server: HttpModelServer, seed: int = 0) -> Callable[[], Forecast]:
     return lambda: server.forecast(*question(seed=seed))
 
 
-def test_questions_that_come_together_are_answered_in_one_batch_and_one_bad_one_fails_alone() -> (
-    None
-):
-    with stub_process() as base_url:
-        server = HttpModelServer(base_url, 5.0)
-        assert server.fingerprint() == FINGERPRINT
-        assert server.forecast(*question()).readouts[0].estimate == 1.0
+@pytest.fixture(scope="module")
+def server_url() -> Iterator[str]:
+    """A process whose model takes a moment, so that questions gather while it is at work."""
+    with stub_process(seconds=0.2) as base_url:
+        yield base_url
 
-        together = all_at_once([ask(server, seed=n) for n in range(8)])
-        sizes = [f.readouts[0].estimate for f in together if isinstance(f, Forecast)]
-        assert len(sizes) == 8
-        assert max(size or 0 for size in sizes) >= 4
 
-        mixed = all_at_once([ask(server, seed=POISON_SEED - 4 + n) for n in range(8)])
-        failed = [result for result in mixed if isinstance(result, Exception)]
-        assert [type(error) for error in failed] == [ModelUnavailableError]
-        assert isinstance(mixed[4], ModelUnavailableError)
+@pytest.fixture
+def server(server_url: str) -> Iterator[HttpModelServer]:
+    client = HttpModelServer(server_url, 30.0)
+    yield client
+    client.close()
 
-        def garbage() -> wire.Answer:
-            return wire.decode_answer(httpx.post(f"{base_url}/forecast", content=b"junk").content)
 
-        beside = all_at_once([garbage, *[ask(server, seed=n) for n in range(5)]])
-        assert isinstance(beside[0], wire.Refusal)
-        assert beside[0].code == wire.UnreadableMessageError.code
-        assert all(isinstance(result, Forecast) for result in beside[1:])
-        server.close()
+def test_questions_that_come_together_are_answered_in_one_batch(server: HttpModelServer) -> None:
+    assert server.fingerprint() == FINGERPRINT
+    assert server.forecast(*question()).readouts[0].estimate == 1.0
+    together = all_at_once([ask(server, seed=n) for n in range(8)])
+    sizes = [f.readouts[0].estimate for f in together if isinstance(f, Forecast)]
+    assert len(sizes) == 8
+    assert max(size or 0 for size in sizes) >= 4
+
+
+def test_a_question_that_breaks_the_model_fails_alone(server: HttpModelServer) -> None:
+    mixed = all_at_once([ask(server, seed=POISON_SEED - 4 + n) for n in range(8)])
+    assert isinstance(mixed[4], ModelUnavailableError)
+    assert all(isinstance(result, Forecast) for result in mixed[:4] + mixed[5:])
+
+
+def test_bytes_that_are_no_question_are_refused_by_name_and_alone(
+    server: HttpModelServer, server_url: str
+) -> None:
+    def garbage() -> wire.Answer:
+        return wire.decode_answer(httpx.post(f"{server_url}/forecast", content=b"junk").content)
+
+    beside = all_at_once([garbage, *[ask(server, seed=n) for n in range(5)]])
+    assert isinstance(beside[0], wire.Refusal)
+    assert beside[0].code == wire.UnreadableMessageError.code
+    assert all(isinstance(result, Forecast) for result in beside[1:])
 
 
 def test_a_slow_model_and_a_full_queue_mean_busy_never_an_answer() -> None:
@@ -129,17 +142,12 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_a_named_error() -> 
     assert "ModelProcessFailedError" in broken.stderr
 
 
-def test_what_is_sent_beyond_the_limit_is_refused_by_name() -> None:
-    with stub_process() as base_url:
-        answer = httpx.post(
-            f"{base_url}/forecast", content=b"\x00" * (65 * 1024 * 1024), timeout=30
-        )
-        assert answer.status_code == 413
+def test_what_is_sent_to_nowhere_is_refused_by_name(server: HttpModelServer) -> None:
+    with pytest.raises(RefusedQuestionError):
+        server._ask("/nowhere", b"x")
 
 
-def test_a_refused_question_names_its_reason() -> None:
-    with stub_process() as base_url:
-        server = HttpModelServer(base_url, 5.0)
-        with pytest.raises(RefusedQuestionError):
-            server._ask("/nowhere", b"x")
-        server.close()
+def test_the_largest_question_that_may_be_asked_reaches_the_model(server: HttpModelServer) -> None:
+    answer = server._ask("/forecast", b"\x00" * wire.MAX_QUESTION_BYTES)
+    assert isinstance(answer, wire.Refusal)
+    assert answer.code == wire.UnreadableMessageError.code
