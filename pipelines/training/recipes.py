@@ -36,7 +36,8 @@ class Recipe:
     warm_up_steps: int = 50
     max_gradient_norm: float = 1.0
     averaged_share: float = 0.3  # of the run, at its end, whose weights are averaged
-    questions_per_held_out_patient: int = 10
+    questions_per_training_patient: int = 10  # asked after training: familiarity and baselines
+    questions_per_held_out_patient: int = 60  # rare windows need many questions to be calibrated
     seed: int = 0
 
 

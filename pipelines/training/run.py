@@ -193,7 +193,9 @@ def _ask_all(
             model,
             tensorizer,
             members,
-            per_patient=recipe.questions_per_held_out_patient,
+            per_patient=recipe.questions_per_training_patient
+            if split is Split.TRAINING
+            else recipe.questions_per_held_out_patient,
             seed=recipe.seed,
             device=device,
         )
