@@ -115,7 +115,7 @@ def _readout_gaps(stored: Forecast, again: Forecast) -> list[tuple[str, bool]]:
         return [("number of readouts", False)]
     gaps = []
     for one, other in zip(stored.readouts, again.readouts, strict=True):
-        if _numbers(one) != _numbers(other) or _reason(one) != _reason(other):
+        if _said(one) != _said(other):
             gaps.append((f"{one.name}, {one.horizon.label}", _is_small(one, other)))
     if _abstention(stored) != _abstention(again):
         gaps.append(("abstention", False))
@@ -125,7 +125,7 @@ def _readout_gaps(stored: Forecast, again: Forecast) -> list[tuple[str, bool]]:
 def _is_small(one: Readout, other: Readout) -> bool:
     numbers = _numbers(one), _numbers(other)
     same_shape = len(numbers[0]) == len(numbers[1]) and _reason(one) == _reason(other)
-    if not same_shape or one.name != other.name:
+    if not same_shape or (one.name, one.horizon) != (other.name, other.horizon):
         return False
     allowed = MAX_PROBABILITY_GAP
     if one.kind is ReadoutKind.QUANTITY:
@@ -134,6 +134,10 @@ def _is_small(one: Readout, other: Readout) -> bool:
     return all(
         math.isclose(a, b, rel_tol=0, abs_tol=allowed) for a, b in zip(*numbers, strict=True)
     )
+
+
+def _said(readout: Readout) -> tuple[str, str, list[float], str]:
+    return readout.name, readout.horizon.label, _numbers(readout), _reason(readout)
 
 
 def _numbers(readout: Readout) -> list[float]:
