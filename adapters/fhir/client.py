@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from adapters.fhir.outbound import URI_SYSTEM, identifier, write_back_bundle
+from adapters.fhir.outbound import URI_SYSTEM, Match, identifier, write_back_bundle
 from clinical.errors import RejectedError
 from clinical.review.writeback import WriteBack
 from clinical.services.ports import EhrUnavailableError
@@ -39,11 +39,13 @@ class FhirGateway:
         base_urls: Mapping[str, str],
         *,
         timeout_seconds: float = 15.0,
+        match: Match = Match.IDENTIFIER,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`base_urls` are by site; `transport` is for callers that bring their own way to connect."""
+        """`base_urls` are by site, `match` for all; `transport` is for callers with a way to connect."""
         self._base_urls = {site: url.rstrip("/") for site, url in base_urls.items()}
         self._timeout_seconds = timeout_seconds
+        self._match = match
         self._transport = transport
 
     def write_back(self, write_back: WriteBack) -> str:
@@ -55,36 +57,46 @@ class FhirGateway:
         base_url = self._base_urls.get(write_back.site)
         if base_url is None:
             raise UnknownEhrError("no FHIR base URL is configured for this site")
-        bundle = write_back_bundle(write_back)
-        wanted = f"{URI_SYSTEM}|{identifier(write_back.prediction.request.prediction_id)}"
+        bundle = write_back_bundle(write_back, self._match)
+        wanted = identifier(write_back.prediction.request.prediction_id)
         with httpx.Client(
             headers={"Accept": _JSON, "Prefer": "return=minimal"},
             timeout=self._timeout_seconds,
             transport=self._transport,
             follow_redirects=False,
         ) as client:
-            found = _find(client, base_url, wanted)
+            found = self._find(client, base_url, wanted)
             if found is not None:
                 return found
             answer = _ask(client, "POST", base_url, json=bundle, headers={"Content-Type": _JSON})
-            stored = _location(answer) or _find(client, base_url, wanted)
+            stored = _location(answer) or self._find(client, base_url, wanted)
         if stored is None:
             raise EhrUnavailableError("the EHR did not say where it stored the assessment")
         return stored
 
+    def _find(self, client: httpx.Client, base_url: str, wanted: str) -> str | None:
+        """The assessment that carries our identifier, if the EHR holds it and can be searched.
 
-def _find(client: httpx.Client, base_url: str, wanted: str) -> str | None:
-    """The assessment that carries our identifier, if the EHR holds it and can be searched."""
-    url = f"{base_url}/RiskAssessment"
-    try:
-        found = _ask(client, "GET", url, params={"identifier": wanted})
-    except EhrRefusedError:
-        return None  # no search here: the conditional create finds it
-    for entry in _entries(found):
-        resource = entry.get("resource")
-        if isinstance(resource, dict) and resource.get("resourceType") == "RiskAssessment":
-            return f"RiskAssessment/{resource.get('id')}"
-    return None
+        What comes back is looked at: a server may ignore a search parameter and return everything.
+        """
+        url = f"{base_url}/RiskAssessment"
+        try:
+            found = _ask(client, "GET", url, params={self._match.value: f"{URI_SYSTEM}|{wanted}"})
+        except EhrRefusedError:
+            return None  # no search here: the conditional create finds it
+        for entry in _entries(found):
+            resource = entry.get("resource")
+            if isinstance(resource, dict) and _carries(resource, wanted):
+                return f"RiskAssessment/{resource.get('id')}"
+        return None
+
+
+def _carries(resource: dict[str, Any], wanted: str) -> bool:
+    identifiers = resource.get("identifier")
+    return isinstance(identifiers, list) and any(
+        isinstance(each, dict) and (each.get("system"), each.get("value")) == (URI_SYSTEM, wanted)
+        for each in identifiers
+    )
 
 
 def _location(answer: dict[str, Any]) -> str | None:

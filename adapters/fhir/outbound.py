@@ -7,6 +7,7 @@ no place for a forecast quantity.
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -41,11 +42,22 @@ def identifier(prediction_id: UUID) -> str:
     return f"urn:uuid:{prediction_id}"
 
 
-def write_back_bundle(write_back: WriteBack) -> dict[str, Any]:
+class Match(StrEnum):
+    """The search by which a server finds what it already holds of ours; each resource carries both."""
+
+    IDENTIFIER = "identifier"
+    TAG = "_tag"  # for servers that cannot search these types by identifier
+
+    def query(self, value: str) -> str:
+        """The search for one of our identifiers, as `ifNoneExist` wants it."""
+        return f"{self.value}={URI_SYSTEM}|{value}"
+
+
+def write_back_bundle(write_back: WriteBack, match: Match = Match.IDENTIFIER) -> dict[str, Any]:
     """A transaction that creates the three resources, or finds them there.
 
     Each create is conditional on our own identifier, so that the same transaction sent twice adds
-    nothing the second time.
+    nothing the second time. A Provenance has no identifier: it is always found by its tag.
 
     Raises:
         NothingToWriteBackError
@@ -62,18 +74,16 @@ def write_back_bundle(write_back: WriteBack) -> dict[str, Any]:
         "resourceType": "Bundle",
         "type": "transaction",
         "entry": [
-            _create(
-                device_url, _device(model, device_url), f"identifier={URI_SYSTEM}|{device_url}"
-            ),
+            _create(device_url, _device(model, device_url), match.query(device_url)),
             _create(
                 assessment_url,
                 _risk_assessment(write_back, risks, device_url),
-                f"identifier={URI_SYSTEM}|{assessment_url}",
+                match.query(assessment_url),
             ),
             _create(
                 provenance_url,
-                _provenance(write_back, assessment_url, device_url, provenance_url),
-                f"_tag={URI_SYSTEM}|{provenance_url}",  # a Provenance has no identifier
+                _provenance(write_back, assessment_url, device_url),
+                Match.TAG.query(provenance_url),
             ),
         ],
     }
@@ -88,6 +98,10 @@ def _urn(kind: str, name: str) -> str:
 
 
 def _create(full_url: str, resource: dict[str, Any], if_none_exist: str) -> dict[str, Any]:
+    resource["meta"] = {
+        **resource.get("meta", {}),
+        "tag": [{"system": URI_SYSTEM, "code": full_url}],
+    }
     return {
         "fullUrl": full_url,
         "resource": resource,
@@ -202,11 +216,11 @@ def _basis(write_back: WriteBack) -> list[dict[str, str]]:
     return found
 
 
-def _provenance(write_back: WriteBack, assessment: str, device: str, url: str) -> dict[str, Any]:
+def _provenance(write_back: WriteBack, assessment: str, device: str) -> dict[str, Any]:
     decision = write_back.decision
     provenance: dict[str, Any] = {
         "resourceType": "Provenance",
-        "meta": {"security": [_AI_ASSERTED], "tag": [{"system": URI_SYSTEM, "code": url}]},
+        "meta": {"security": [_AI_ASSERTED]},
         "target": [{"reference": assessment}],
         "recorded": _moment(decision.decided_at),
         "reason": [{"coding": [_AI_ASSERTED]}],
