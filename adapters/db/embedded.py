@@ -96,8 +96,7 @@ class EmbeddedPostgres:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            self._socket_dir = self._found() or self._started()
-            _ensure_database(self._socket_dir)
+            self._socket_dir = self._attached() or self._started()
         return self
 
     def __exit__(
@@ -119,11 +118,11 @@ class EmbeddedPostgres:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _found(self) -> Path | None:
+    def _attached(self) -> Path | None:
         """The socket folder of a live server, once it answers; None when there is none, or no more."""
         deadline = time.monotonic() + _START_SECONDS
         while (socket_dir := self._lock_file()) is not None:
-            if _answers(socket_dir):
+            if _has_database(socket_dir):
                 return socket_dir
             _pause(deadline, "the embedded database neither answers nor ends")
         return None
@@ -186,7 +185,7 @@ class EmbeddedPostgres:
     def _wait_for(self, keeper: subprocess.Popen[bytes], socket_dir: Path) -> None:
         deadline = time.monotonic() + _START_SECONDS
         trouble = f"the embedded database does not start; see {self._folder / 'server.log'}"
-        while not _answers(socket_dir):
+        while not _has_database(socket_dir):
             if keeper.poll() is not None:
                 raise StorageUnavailableError(trouble)
             _pause(deadline, trouble)
@@ -229,9 +228,13 @@ def _is_server_of(pid: int, cluster: Path) -> bool:
         return False
 
 
-def _answers(socket_dir: Path) -> bool:
+def _has_database(socket_dir: Path) -> bool:
+    """Whether the server answers; makes our database where it is missing."""
     try:
-        _connect(socket_dir).close()
+        with _connect(socket_dir) as connection:
+            held = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
+            if held.fetchone() is None:
+                connection.execute(f'CREATE DATABASE "{DATABASE}"')
     except psycopg.OperationalError:
         return False
     return True
@@ -252,10 +255,3 @@ def _pause(deadline: float, trouble: str) -> None:
     if time.monotonic() > deadline:
         raise StorageUnavailableError(trouble)
     time.sleep(0.03)
-
-
-def _ensure_database(socket_dir: Path) -> None:
-    with _connect(socket_dir) as connection:
-        held = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
-        if held.fetchone() is None:
-            connection.execute(f'CREATE DATABASE "{DATABASE}"')

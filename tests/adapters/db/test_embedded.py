@@ -132,13 +132,16 @@ def test_it_ends_with_its_starter_however_that_ends(
     assert _wait_until_gone(folder) == []
 
 
-def test_one_who_comes_while_it_is_going_down_starts_it_anew(
+def test_those_who_come_while_it_is_going_down_attach_or_start_it_anew(
     folder: Path, starter: "subprocess.Popen[str]"
 ) -> None:
     starter.kill()
-    with EmbeddedPostgres(folder) as server:
-        assert server.is_starter
-        assert _ask(server.url, "SELECT 1") == "1"
+    for _ in range(1000):
+        with EmbeddedPostgres(folder) as server:
+            if server.is_starter:
+                assert _ask(server.url, "SELECT 1") == "1"
+                return
+    pytest.fail("the server outlives its starter")
 
 
 def _server_pid(folder: Path) -> int:
