@@ -1,5 +1,153 @@
+"""`clinical bench`: measures, prints a table, and writes the rows into the benchmark file."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from pipelines.commands.ending import told_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipelines.evaluation.benchmark_file import BenchmarkRow
+
+_FILES = Annotated[
+    Path | None,
+    typer.Option(exists=True, help="Folder of FHIR R4 Bundles (.json); none: the shipped ones."),
+]
+_RECORD = Annotated[
+    bool, typer.Option(help="Write the rows into BENCHMARKS.json and BENCHMARKS.md.")
+]
+_REPETITIONS = Annotated[int, typer.Option(min=1, help="How often to measure.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
+    bench = typer.Typer(no_args_is_help=True, help="Measure, and write down what was measured.")
+    for name, command in (
+        ("parse", parse),
+        ("import", import_files),
+        ("path", path),
+        ("train", train),
+        ("demo", demo),
+        ("all", every),
+    ):
+        bench.command(name)(command)
+    app.add_typer(bench, name="bench")
+
+
+def parse(
+    files: _FILES = None,
+    bundles: Annotated[int, typer.Option(min=2, help="How many Bundles at most.")] = 20,
+    repetitions: _REPETITIONS = 5,
+    record: _RECORD = True,
+) -> None:
+    """Parsing to events against fhir.resources validation alone, one core."""
+    from pipelines.evaluation import bench_parse  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_parse.run(files, num_bundles=bundles, repetitions=repetitions, say=say),
+        record=record,
+    )
+
+
+def import_files(
+    files: _FILES = None,
+    bundles: Annotated[int, typer.Option(min=2, help="How many Bundles at most.")] = 160,
+    repetitions: _REPETITIONS = 3,
+    record: _RECORD = True,
+) -> None:
+    """The whole import, durable, against the same rate; and its memory for two sizes of input."""
+    from pipelines.evaluation import bench_import  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_import.run(files, num_bundles=bundles, repetitions=repetitions, say=say),
+        record=record,
+    )
+
+
+def path(
+    patients: Annotated[
+        int, typer.Option(min=1, help="Sample patients to fill the site with.")
+    ] = 20,
+    webhooks: Annotated[int, typer.Option(min=20, help="How many to time.")] = 200,
+    record: _RECORD = True,
+) -> None:
+    """From webhook to stored prediction, and the memory of web and worker."""
+    from pipelines.evaluation import bench_path  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_path.run(num_patients=patients, num_probes=webhooks, say=say),
+        record=record,
+    )
+
+
+def train(
+    repetitions: _REPETITIONS = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    record: _RECORD = True,
+) -> None:
+    """Training time of the shipped recipe."""
+    from pipelines.evaluation import bench_train  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_train.run(repetitions=repetitions, num_steps=steps, say=say),
+        record=record,
+    )
+
+
+def demo(
+    repetitions: _REPETITIONS = 3,
+    clean_clone: Annotated[
+        bool, typer.Option(help="Also clone and install into a temporary folder.")
+    ] = True,
+    record: _RECORD = True,
+) -> None:
+    """From the demo's command to the first served page."""
+    from pipelines.evaluation import bench_demo  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_demo.run(repetitions=repetitions, is_clean_clone=clean_clone, say=say),
+        record=record,
+    )
+
+
+def every() -> None:
+    """All of them, one after the other; each writes its rows when it is done."""
+    for measure in (parse, import_files, path, train, demo):
+        measure()
+
+
+def _measure(run: "Callable[[Callable[[str], None]], list[BenchmarkRow]]", *, record: bool) -> None:
+    from pipelines.evaluation.benchmark_file import upsert  # noqa: PLC0415
+
+    with told_in_words():
+        with _told() as say:
+            rows = run(say)
+        if record:
+            upsert(*rows)
+    _print(rows)
+
+
+@contextmanager
+def _told() -> "Iterator[Callable[[str], None]]":
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console().status("Starting …") as status:
+        yield status.update
+
+
+def _print(rows: "list[BenchmarkRow]") -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from pipelines.evaluation.benchmark_file import goal_text, value_text  # noqa: PLC0415
+
+    table = Table("what", "value", "goal", "n", "beside it")
+    for row in rows:
+        beside = "\n".join(f"{name} {value:,.1f}" for name, value in row.baselines.items())
+        table.add_row(row.id, value_text(row), goal_text(row), f"{row.n:,}", beside)
+    Console().print(table)

@@ -204,21 +204,35 @@ def _table(title: str, rows: Sequence[BenchmarkRow]) -> str:
 
 
 def _line(row: BenchmarkRow) -> str:
-    value = f"**{number(row.value)}** {row.unit}"
-    if row.interval is not None:
-        value += f" [{number(row.interval[0])}, {number(row.interval[1])}]"
     beside = ", ".join(f"{name} {number(figure)}" for name, figure in row.baselines.items())
     seeds = f", seeds {', '.join(map(str, row.seeds))}" if row.seeds else ""
+    goal = goal_text(row).replace("MISSED", "**missed**")
     machine = f"{row.machine.cores} cores, {row.machine.memory_gib} GiB, {row.machine.device}"
-    cells = (f"`{row.id}`", value, _goal(row), beside or "–", f"{row.n:,}{seeds}", machine)
+    cells = (
+        f"`{row.id}`",
+        f"**{value_text(row)}**",
+        goal,
+        beside or "–",
+        f"{row.n:,}{seeds}",
+        machine,
+    )
     return f"| {' | '.join(cells)} | {row.date}, {row.commit} |"
 
 
-def _goal(row: BenchmarkRow) -> str:
+def value_text(row: BenchmarkRow) -> str:
+    """The value with its unit and its interval."""
+    value = f"{number(row.value)} {row.unit}"
+    if row.interval is None:
+        return value
+    return f"{value} [{number(row.interval[0])}, {number(row.interval[1])}]"
+
+
+def goal_text(row: BenchmarkRow) -> str:
+    """The goal, and whether it is met."""
     if row.goal is None:
         return "–"
     sign = "≥" if row.better is Better.HIGHER else "≤"
-    return f"{sign} {row.goal:g}: {'met' if row.is_goal_met else '**missed**'}"
+    return f"{sign} {row.goal:g}: {'met' if row.is_goal_met else 'MISSED'}"
 
 
 def number(value: float) -> str:

@@ -80,8 +80,7 @@ def test_the_picture_holds_every_field_of_a_row():
     shown = render([row()])
     for part in (
         "import.parse_ratio",
-        "**17.50** ×",
-        "[16.90, 18.20]",
+        "**17.50 × [16.90, 18.20]**",
         "fhir.resources, resources/s 3,600",
         "160, seeds 1, 2",
         "2 cores, 24 GiB, cpu",
