@@ -119,16 +119,12 @@ def _quantity_parts(quantity: Quantity | None) -> list[str | None] | None:
 
 
 def events_of(rows: Iterable[Sequence[Any]]) -> Iterator[Event]:
-    """The events of rows with all `COLUMNS`; equal codes and sources are one object."""
+    """The events of rows with all `COLUMNS`; equal codes are one object."""
     codes: dict[tuple[str, str, str], Code] = {}
-    sources: dict[Row, Source] = {}
     for row in rows:
         code_key = (row[14], row[15], row[16])
         if (code := codes.get(code_key)) is None:
             code = codes[code_key] = Code(*code_key)
-        source_key = tuple(row[29:36])
-        if (source := sources.get(source_key)) is None:
-            source = sources[source_key] = _source(source_key)
         yield Event(
             patient_id=row[1],
             received_at=row[3],
@@ -147,7 +143,7 @@ def events_of(rows: Iterable[Sequence[Any]]) -> Iterator[Event]:
             encounter=row[26],
             absent_reason=row[27],
             flags=frozenset(Flag(flag) for flag in row[28]) if row[28] else _NO_FLAGS,
-            source=source,
+            source=_source(row),
         )
 
 
@@ -160,16 +156,15 @@ _PRECISIONS = {precision.value: precision for precision in Precision}
 _NO_FLAGS: frozenset[Flag] = frozenset()
 
 
-def _source(key: Row) -> Source:
-    site, record_type, record_id, version, digest, delivery_id, updated_at = key
+def _source(row: Sequence[Any]) -> Source:
     return Source(
-        site=site,
-        record_type=record_type,
-        record_id=record_id,
-        version=version,
-        digest=digest,
-        delivery_id=delivery_id,
-        updated_at=updated_at,
+        site=row[29],
+        record_type=row[30],
+        record_id=row[31],
+        version=row[32],
+        digest=row[33],
+        delivery_id=row[34],
+        updated_at=row[35],
     )
 
 

@@ -7,7 +7,18 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from adapters.db.tables import decisions, predictions, reviews
 from clinical.errors import NotFoundError
@@ -76,10 +87,9 @@ class SqlReviews:
         if query.after is not None:
             priority, review_id = query.after
             statement = statement.where(
-                or_(
-                    reviews.c.priority < priority,
-                    and_(reviews.c.priority == priority, reviews.c.review_id > review_id),
-                )
+                # The first condition says where the index is entered, the second what it skips there.
+                reviews.c.priority <= priority,
+                or_(reviews.c.priority < priority, reviews.c.review_id > review_id),
             )
         statement = statement.order_by(reviews.c.priority.desc(), reviews.c.review_id)
         rows = self._connection.execute(statement.limit(query.limit)).mappings()
@@ -110,7 +120,10 @@ class SqlReviews:
 
 
 def _matching(statement: Select[Any], query: WorklistQuery) -> Select[Any]:
-    statement = statement.where(reviews.c.state.in_([state.value for state in query.states]))
+    # Written into the statement: the index of the open ones needs no less to be recognised.
+    states = sorted(state.value for state in query.states)
+    named: BindParameter[str] = bindparam("states", states, expanding=True, literal_execute=True)
+    statement = statement.where(reviews.c.state.in_(named))
     if query.claimed_by is not None:
         statement = statement.where(reviews.c.claimed_by == query.claimed_by)
     if query.abstained is not None:

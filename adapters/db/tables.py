@@ -222,6 +222,13 @@ reviews = Table(
     Column("closed_at", _moment),
     Column("closed_reason", Text, nullable=False),
     Index("ix_reviews_worklist", "state", text("priority DESC"), "review_id"),
+    # The everyday worklist asks for both open states in one order.
+    Index(
+        "ix_reviews_open",
+        text("priority DESC"),
+        "review_id",
+        postgresql_where=text("state IN ('queued', 'claimed')"),
+    ),
     Index(None, "patient_id"),
     Index(None, "prediction_id"),
 )

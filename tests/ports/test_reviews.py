@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
+from sqlalchemy.event import listens_for
 
 from clinical.audit.entry import Act
 from clinical.errors import NotFoundError
@@ -152,6 +153,29 @@ def test_the_pages_of_the_worklist_are_the_whole_of_it_in_order(
         assert uow.reviews.count(query) == len(opened)
 
 
+def test_the_everyday_worklist_is_read_from_its_index(
+    open_unit_of_work: OpenUnitOfWork, engine: Engine
+) -> None:
+    asked: list[str] = []
+    with open_unit_of_work() as uow:
+        opened = [_open(uow, n, n / 10) for n in range(3)]
+        uow.commit()
+
+    @listens_for(engine, "before_cursor_execute")
+    def note(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
+        asked.append(statement)
+
+    with open_unit_of_work() as uow:
+        after = (0.15, opened[0].review_id)
+        uow.reviews.worklist(WorklistQuery(states=OPEN, after=after))
+    [statement] = asked
+    with engine.connect() as connection:
+        connection.execute(text("SET enable_seqscan = off"))
+        values = {"priority_1": 0.15, "priority_2": 0.15, "review_id_1": UUID(int=0), "param_1": 9}
+        plan = connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()
+        assert "Index Scan using ix_reviews_open" in "".join(plan)
+
+
 def test_the_worklist_can_be_narrowed(open_unit_of_work: OpenUnitOfWork) -> None:
     with open_unit_of_work() as uow:
         queued, mine, theirs = (_open(uow, n) for n in range(3))
@@ -165,6 +189,7 @@ def test_the_worklist_can_be_narrowed(open_unit_of_work: OpenUnitOfWork) -> None
             WorklistQuery(states=OPEN, abstained=True): [silent],
             WorklistQuery(states=OPEN, abstained=False): [queued, mine, theirs],
             WorklistQuery(states=frozenset({ReviewState.SIGNED})): [],
+            WorklistQuery(states=frozenset()): [],
         }
         for query, expected in narrowed.items():
             assert uow.reviews.worklist(query) == expected
