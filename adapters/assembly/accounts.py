@@ -13,4 +13,8 @@ def add_clinician(name: str, display_name: str, password: str, role: str) -> Non
         StorageUnavailableError; what the accounts refuse, such as a name that is taken.
     """
     with database_url(Settings()) as url:
-        Clinicians(create_engine(url)).add(name, display_name, password, role)
+        engine = create_engine(url)
+        try:
+            Clinicians(engine).add(name, display_name, password, role)
+        finally:
+            engine.dispose()

@@ -171,7 +171,9 @@ def _measurement(event: Event, unit: str) -> schemas.Measurement | None:
 
 
 def _estimates(readouts: list[Readout]) -> list[schemas.Estimate]:
-    return [_estimate(readout) for readout in sorted(readouts, key=lambda r: r.horizon)]
+    """Windows in the order in which they end; one that spans others stands after its last part."""
+    ordered = sorted(readouts, key=lambda r: (r.horizon.end, -r.horizon.start))
+    return [_estimate(readout) for readout in ordered]
 
 
 def _estimate(readout: Readout) -> schemas.Estimate:

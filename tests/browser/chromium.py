@@ -67,7 +67,7 @@ class Witness:
 
 
 def desk(
-    browser: Browser, color_scheme: ColorScheme = "light", height: int = 1400
+    browser: Browser, color_scheme: ColorScheme = "light", height: int = 1440
 ) -> BrowserContext:
     """A window of the size of a desk monitor."""
     return browser.new_context(

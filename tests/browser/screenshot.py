@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.chromium import ColorScheme, chromium, desk, sign_in
 
+_ADULT = 40
 _DEFAULTS = ("http://127.0.0.1:8321", "demo", "demo", "docs/review-page.png")
 
 
@@ -41,8 +42,13 @@ def _take(
 
 
 def show_an_answer(page: Page) -> None:
-    """Open the highest risk in the worklist, claimed, with its timeline drawn and a verdict chosen."""
-    page.locator(".line").first.click()
+    """Open an adult of high risk, claimed, with the timeline drawn and a verdict chosen.
+
+    An adult has more on record, and so more to see, than a child.
+    """
+    ages = page.locator(".line-who").all_text_contents()
+    adults = [i for i, text in enumerate(ages) if text[3:].isdigit() and int(text[3:]) >= _ADULT]
+    page.locator(".line").nth(adults[0] if adults else 0).click()
     page.locator(".timeline").wait_for()
     claim = page.get_by_role("button", name="Claim")
     if claim.count():
@@ -50,6 +56,7 @@ def show_an_answer(page: Page) -> None:
     page.get_by_role("button", name="Release").wait_for()
     page.locator("body").press("1")
     page.locator(".history li").first.wait_for()
+    page.locator(".line[aria-current]", has_text="yours").wait_for()
     page.evaluate("document.fonts.ready")
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)

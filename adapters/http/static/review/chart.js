@@ -27,7 +27,7 @@ export function course(quantity, asOf, { width, height, detailed }) {
   const parts = [
     detailed && grid(y, pad.left, width - pad.right),
     ...said.map((estimate) => band(estimate, x, y)),
-    ...quantity.estimates.filter((e) => e.withheld).map((e) => gap(e, x, pad.top, height - pad.bottom)),
+    ...runs(quantity.estimates).map((run) => gap(run, x, pad.top, height - pad.bottom, detailed)),
     nowLine(x(0), pad.top, height - pad.bottom),
     line(measured, x, y),
     measured.map((m) => dot(m, x, y, detailed, quantity)),
@@ -61,7 +61,9 @@ function valueScale(measured, said, bottom, top) {
   if (high - low < 1e-9) [low, high] = [low - 1, high + 1];
   const room = (high - low) * 0.08;
   const step = niceStep((high - low + 2 * room) / 5);
+  const isNeverNegative = low >= 0;
   low = Math.floor((low - room) / step) * step;
+  if (isNeverNegative) low = Math.max(low, 0);
   high = Math.ceil((high + room) / step) * step;
   const scale = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
   scale.ticks = Array.from({ length: Math.round((high - low) / step) + 1 }, (_, i) => low + i * step);
@@ -96,13 +98,26 @@ function band(estimate, x, y) {
   );
 }
 
-function gap(estimate, x, top, bottom) {
-  const left = x(estimate.horizon.start_hours);
+// Withheld windows that follow one another, as one stretch each.
+function runs(estimates) {
+  const found = [];
+  for (const { withheld, horizon } of estimates) {
+    if (!withheld) continue;
+    const last = found.at(-1);
+    if (last && last.end_hours === horizon.start_hours) Object.assign(last, { end_hours: horizon.end_hours, label: `${last.label}, ${horizon.label}` });
+    else found.push({ ...horizon });
+  }
+  return found;
+}
+
+function gap(run, x, top, bottom, detailed) {
+  const left = x(run.start_hours), width = x(run.end_hours) - left;
   return svg(
     "g",
     {},
-    svg("title", {}, `${estimate.horizon.label}: withheld`),
-    svg("rect", { class: "gap", x: left + 1, y: top, width: Math.max(x(estimate.horizon.end_hours) - left - 2, 1), height: bottom - top }),
+    svg("title", {}, `${run.label}: withheld`),
+    svg("rect", { class: "gap", x: left + 1, y: top, width: Math.max(width - 2, 1), height: bottom - top }),
+    detailed && width > 56 && svg("text", { class: "tick", x: left + width / 2, y: top + 14, "text-anchor": "middle" }, "withheld"),
   );
 }
 

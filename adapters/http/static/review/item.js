@@ -38,12 +38,12 @@ function head(item, state, act) {
     el("div", {},
       el("h1", { tabindex: "-1", id: "item-title" }, who(item.patient)),
       el("p", { class: "known" },
-        "Known up to ", el("strong", {}, moment(item.as_of)), ` · ${plural(item.num_events, "event")}`,
-        windows(item).length > 0 && [" · horizon ",
-          el("span", { class: "segments", role: "group", "aria-label": "Horizon" },
-            windows(item).map((window) =>
-              el("button", { type: "button", "aria-pressed": String(window.label === state.horizon), onclick: () => act.horizon(window.label) },
-                dashed(window.label))))])),
+        "Known up to ", el("strong", {}, moment(item.as_of)), ` · ${plural(item.num_events, "event")}`),
+      windows(item).length > 0 && el("p", { class: "known" }, "Horizon ",
+        el("span", { class: "segments", role: "group", "aria-label": "Horizon" },
+          windows(item).map((window) =>
+            el("button", { type: "button", "aria-pressed": String(window.label === state.horizon), onclick: () => act.horizon(window.label) },
+              dashed(window.label)))))),
     claimBar(item.review, act),
   );
 }
@@ -83,12 +83,28 @@ const withheldPanel = (withheld) =>
     el("p", { class: "quiet" }, "The timeline below shows what is known. You can still claim this item and say what you see."));
 
 function answer(item, state, act) {
-  const chosen = item.quantities.find((quantity) => quantity.name === state.quantity) ?? item.quantities[0];
+  const said = item.quantities.filter(isSaid);
+  const chosen = said.find((quantity) => quantity.name === state.quantity) ?? said[0];
   return el("section", { class: "panel answer", "aria-label": "What the model says" },
     el("div", { class: "answer-chart" }, chosen
-      ? [quantityHead(chosen), figure(chosen, item.as_of), notes(chosen), numbers(chosen), multiples(item, chosen, act)]
-      : el("p", { class: "quiet" }, "No measured quantity is forecast for this patient.")),
+      ? [quantityHead(chosen), figure(chosen, item.as_of), notes(chosen), numbers(chosen), multiples(said, chosen, item.as_of, act)]
+      : el("p", { class: "quiet" }, "No measured quantity is forecast for this patient."), silent(item)),
     el("div", { class: "answer-risks" }, risks(item, state.horizon), familiarity(item.familiarity)));
+}
+
+export const isSaid = (quantity) => quantity.estimates.some((estimate) => estimate.estimate !== null);
+
+// What is forecast in no window at all, by reason: named, so that silence is never mistaken for calm.
+function silent(item) {
+  const reasons = grouped(item.quantities.filter((quantity) => !isSaid(quantity)), (quantity) => because(quantity.estimates[0].withheld));
+  return [...reasons].map(([reason, quantities]) =>
+    el("p", { class: "quiet silent" }, `Withheld, ${reason}: ${quantities.map((quantity) => quantity.label).join(", ")}.`));
+}
+
+function grouped(things, key) {
+  const groups = new Map();
+  for (const thing of things) groups.set(key(thing), [...(groups.get(key(thing)) ?? []), thing]);
+  return groups;
 }
 
 const quantityHead = (quantity) =>
@@ -105,8 +121,8 @@ function notes(quantity) {
   if (!quantity.measured.length) said.push("not measured in this unit so far");
   if (quantity.num_older) said.push(`${plural(quantity.num_older, "older measurement")} not drawn`);
   if (quantity.num_in_other_units) said.push(`${plural(quantity.num_in_other_units, "measurement")} in another unit, as a bound of a range or without a time not drawn`);
-  for (const estimate of quantity.estimates) {
-    if (estimate.withheld) said.push(`${dashed(estimate.horizon.label)} withheld: ${because(estimate.withheld)}`);
+  for (const [reason, estimates] of grouped(quantity.estimates.filter((e) => e.withheld), (e) => because(e.withheld))) {
+    said.push(`${estimates.map((e) => dashed(e.horizon.label)).join(", ")} withheld: ${reason}`);
   }
   return said.length > 0 && el("p", { class: "quiet" }, `${said.join(" · ")}.`);
 }
@@ -127,12 +143,12 @@ function between(estimate, level) {
   return interval ? `${measure(interval.low)} to ${measure(interval.high)}` : "–";
 }
 
-function multiples(item, chosen, act) {
-  if (item.quantities.length < 2) return null;
+function multiples(said, chosen, asOf, act) {
+  if (said.length < 2) return null;
   return el("div", { class: "multiples", role: "group", "aria-label": "Quantities" },
-    item.quantities.map((quantity) =>
+    said.map((quantity) =>
       el("button", { type: "button", class: "multiple", "aria-pressed": String(quantity === chosen), onclick: () => act.quantity(quantity.name) },
-        course(quantity, item.as_of, { width: 180, height: 84, detailed: false }),
+        course(quantity, asOf, { width: 180, height: 84, detailed: false }),
         el("span", { class: "multiple-name" }, quantity.label, " ", el("small", {}, unitAfter(quantity).trim())))));
 }
 
@@ -155,7 +171,8 @@ function headline(risk, estimate) {
   const interval = estimate.intervals.at(-1);
   return [
     el("p", { class: "big" }, percent(estimate.estimate)),
-    el("p", { class: "quiet" }, `${percent(interval.level)} interval ${percentRange(interval.low, interval.high)}`),
+    el("p", { class: "quiet", title: "How far the predictor heads agree after calibration; not how far a single patient may differ." },
+      `${percent(interval.level)} range of the predictor heads ${percentRange(interval.low, interval.high)}`),
     sentence(risk, estimate.reliability),
   ];
 }

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { decidePanel } from "./decide.js";
 import { el, put } from "./dom.js";
 import { itemPanel } from "./item.js";
-import { VERDICTS, clock, count, refusal } from "./words.js";
+import { VERDICTS, clock, count, refusal, unit } from "./words.js";
 import { FILTERS, worklistPanel } from "./worklist.js";
 
 const POLL_MS = 20_000, WARN_MS = 60_000, PAGE_SIZE = 50;
@@ -96,8 +96,9 @@ function chooseDefaults(item) {
     state.horizon = said.sort((a, b) => b.estimate - a.estimate)[0]?.horizon.label ?? labels[0] ?? null;
   }
   if (!item.quantities.some((quantity) => quantity.name === state.quantity)) {
-    const drawn = (quantity) => Math.min(quantity.measured.length, 12) + 4 * quantity.estimates.filter((e) => e.estimate !== null).length;
-    state.quantity = [...item.quantities].sort((a, b) => drawn(b) - drawn(a))[0]?.name ?? null;
+    const worth = (quantity) =>
+      Math.min(quantity.measured.length, 12) + 8 * quantity.estimates.filter((e) => e.estimate !== null).length + (unit(quantity.unit) ? 6 : 0);
+    state.quantity = [...item.quantities].sort((a, b) => worth(b) - worth(a))[0]?.name ?? null;
   }
 }
 

@@ -64,7 +64,7 @@ const REASONS = {
   too_few_events: "too little is known of this patient",
   unfamiliar_patient: "this patient is unlike those the model was trained on",
   unfamiliar_codes: "too many of this patient's codes are unknown to the model",
-  not_calibrated: "too few outcomes to know what the score means",
+  not_calibrated: "too few known outcomes to calibrate it",
   interval_too_wide: "the interval would be too wide to be of use",
   heads_disagree: "the predictor heads disagree",
   never_measured: "never measured in this patient",
