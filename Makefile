@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements.lock
+URL ?= http://127.0.0.1:8321
+PASSWORD ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test check format train bench lock screenshots clean
@@ -51,8 +53,8 @@ bench: $(VENV)/.development ## Run every benchmark and write BENCHMARKS.json and
 lock: $(VENV)/.development ## Write requirements.lock from what is installed
 	$(PIP) freeze --exclude-editable | sed -E 's/\+cpu$$//' > $(LOCK)
 
-screenshots: $(VENV)/.development ## Take the pictures of the README from a running demo
-	$(BIN)/python -m tests.browser.screenshot
+screenshots: $(VENV)/.development ## Take the README's pictures of a running demo: PASSWORD=… [URL=…]
+	$(BIN)/python -m tests.browser.screenshot "$(URL)" demo "$(PASSWORD)" docs/review-page.png
 
 clean: ## Remove the data folder and caches, never the environment
 	rm -rf var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
