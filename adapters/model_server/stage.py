@@ -7,6 +7,7 @@ has queued, batched and timed the questions before they come here.
 import abc
 import copyreg
 import logging
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -47,6 +48,8 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
     def __init__(self) -> None:
         """Load the checkpoint and answer a question, so that the first caller meets a warm model."""
         super().__init__()  # type: ignore[no-untyped-call]
+        # mosec warns of every timeline above a megabyte; they are meant to travel so.
+        warnings.filterwarnings("ignore", message="IPC data", category=RuntimeWarning)
         self.inference = self.load()
         for size in {1, self.options.max_batch}:
             self.inference.forecast([warm_up_question()] * size)
