@@ -1,6 +1,5 @@
 """A page to drive: the real app on a real server and database, with sample patients through the services."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
@@ -23,6 +22,7 @@ from pipelines.samples import demo_bundles
 from tests.adapters.http.conftest import dependencies, served
 from tests.adapters.http.stage import StagedModel
 from tests.browser.chromium import chromium, executable
+from tests.required import is_absent
 
 NAME, PASSWORD = "anna", "correct horse battery"
 _NUM_PATIENTS = 4
@@ -48,8 +48,7 @@ class Desk:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if executable() is None:
-        pytest.skip("Chromium is not installed")
-    assert shutil.which("chromium") or executable()
+        is_absent("Chromium")
     with chromium() as started:
         yield started
 

@@ -17,12 +17,12 @@ from tests.journeys.conftest import SECRET, SITE
 from tests.journeys.test_outages import Ward
 from tests.journeys.visitor import deliver
 from tests.rabbitmq import RabbitMq, program
+from tests.required import is_absent
 from tests.stack import Started, free_ports, is_live, wait_until
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.rabbitmq,
-    pytest.mark.skipif(program() is None, reason="RabbitMQ is not installed"),
 ]
 
 NUM_PATIENTS = 40
@@ -30,6 +30,8 @@ NUM_PATIENTS = 40
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[RabbitMq]:
+    if program() is None:
+        is_absent("RabbitMQ")
     with RabbitMq(tmp_path / "rabbitmq") as running:
         yield running
 
