@@ -147,6 +147,7 @@ def _print(rows: "list[BenchmarkRow]") -> None:
     from pipelines.evaluation.benchmark_file import goal_text, value_text  # noqa: PLC0415
 
     table = Table("what", "value", "goal", "n", "beside it")
+    table.columns[0].no_wrap = True
     for row in rows:
         beside = "\n".join(f"{name} {value:,.1f}" for name, value in row.baselines.items())
         table.add_row(row.id, value_text(row), goal_text(row), f"{row.n:,}", beside)

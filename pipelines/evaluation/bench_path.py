@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from adapters.assembly import keys
+import psutil
+
+from adapters.assembly import guard, keys
 from adapters.assembly.embedded import Site, running
 from adapters.assembly.worker import Parts, open_parts
 from adapters.clock import SystemClock
@@ -48,10 +50,10 @@ def run(*, num_patients: int, num_probes: int, say: Callable[[str], None]) -> li
             say(f"Webhook {number + 1} of {_NUM_WARM_UP + num_probes} …")
             if number >= _NUM_WARM_UP:
                 milliseconds.append(1000 * seconds)
-        memory = memory_mebibytes(site)
+        memory, resident = memory_mebibytes(site), _resident_mebibytes(site)
     return [
         *_latency_rows(milliseconds, num_patients),
-        *_memory_rows(memory, num_patients, num_probes),
+        *_memory_rows(memory, resident, num_patients, num_probes),
     ]
 
 
@@ -94,8 +96,26 @@ def _latency_rows(milliseconds: list[float], num_patients: int) -> list[Benchmar
     return rows
 
 
+def _resident_mebibytes(site: Site) -> dict[str, float]:
+    """Resident set size of each child with all its descendants; shared pages count in each."""
+    return {
+        name: sum(map(_rss, guard.processes_of(child.session))) / 2**20
+        for name, child in site.children.items()
+    }
+
+
+def _rss(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
 def _memory_rows(
-    memory: Mapping[str, float], num_patients: int, num_probes: int
+    memory: Mapping[str, float],
+    resident: Mapping[str, float],
+    num_patients: int,
+    num_probes: int,
 ) -> list[BenchmarkRow]:
     return [
         measured(
@@ -105,6 +125,7 @@ def _memory_rows(
             unit="MiB",
             better=Better.LOWER,
             goal=goal,
+            baselines={"its processes' resident sets added up, MiB": resident[name]},
             n=1,
             command=COMMAND,
             note=(
