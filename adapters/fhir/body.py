@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from adapters.fhir.errors import DeliveryError, Reason, RecordError
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024
 """Of one body, decompressed. NDJSON files have no limit: they are cut into deliveries first."""
 MAX_EXPANDED_BYTES = 1024 * 1024 * 1024
 MAX_RATIO = 100
@@ -28,7 +28,7 @@ def opened(body: bytes, *, is_gzip: bool) -> bytes:
         chunks = (body[at : at + _CHUNK] for at in range(0, len(body), _CHUNK))
         body = b"".join(expanded(chunks, max_bytes=MAX_BODY_BYTES))
     if len(body) > MAX_BODY_BYTES:
-        raise DeliveryError(Reason.TOO_LARGE, "the body is larger than 64 MiB; send NDJSON")
+        raise DeliveryError(Reason.TOO_LARGE, "the body is larger than 16 MiB; send NDJSON")
     return body.removeprefix(_BYTE_ORDER_MARK)
 
 
@@ -65,7 +65,7 @@ def _check_expansion(num_in: int, num_out: int, max_bytes: int | None) -> None:
             Reason.DECOMPRESSION_BOMB, "the bytes expand to more than 100 times their size"
         )
     if max_bytes is not None and num_out > max_bytes:
-        raise DeliveryError(Reason.TOO_LARGE, "the body is larger than 64 MiB; send NDJSON")
+        raise DeliveryError(Reason.TOO_LARGE, "the body is larger than 16 MiB; send NDJSON")
 
 
 def check_depth(raw: bytes) -> None:

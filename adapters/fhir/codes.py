@@ -77,13 +77,18 @@ def codes_of(concept: CodeableConcept) -> tuple[Code, ...]:
     """
     codings, text = concept.coding, concept.text or ""
     if codings and len(codings) == 1:
-        only = _of_coding(codings[0], text)
-        return (only,) if only else _words(text)
+        only = codings[0]
+        return _single(only.system, only.code, only.display or text, text)
     found = [known for coding in codings or () if (known := _of_coding(coding, text))]
     if not found:
         return _words(text or next((c.display for c in codings or () if c.display), ""))
     found.sort(key=_rank)
     return tuple(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=16384)
+def _single(system: str | None, value: str | None, display: str, text: str) -> tuple[Code, ...]:
+    return (code(system, value, display),) if value is not None else _words(display or text)
 
 
 def _of_coding(coding: Coding, text: str) -> Code | None:

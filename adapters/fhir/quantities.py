@@ -16,28 +16,28 @@ _MAX_EXPONENT = 30
 
 
 def decimal(raw: Raw, path: str) -> Decimal | None:
-    """The number with all its digits (`0.40` stays `0.40`); None where it is absent.
+    """The value of the amount at `path`, with all its digits (`0.40` stays `0.40`); None where absent.
 
     Raises:
         RecordError: it is no JSON number, or has more than 40 characters or a power above 30.
     """
-    text = bytes(raw).decode("ascii", "replace")
+    text = str(raw, "ascii", "replace")
     if not text:
         return None
     if text[0] not in "-0123456789":
-        raise RecordError(Reason.WRONG_TYPE, f"{path}: a decimal is a JSON number")
+        raise RecordError(Reason.WRONG_TYPE, f"{path}.value: a decimal is a JSON number")
     try:
         value = Decimal(text)
     except InvalidOperation as error:
-        raise RecordError(Reason.WRONG_TYPE, f"{path}: a decimal is a JSON number") from error
+        raise RecordError(Reason.WRONG_TYPE, f"{path}.value: a decimal is a JSON number") from error
     if len(text) > _MAX_DIGITS or abs(value.adjusted()) > _MAX_EXPONENT:
-        raise RecordError(Reason.NUMBER_OUT_OF_RANGE, f"{path}: the number is out of range")
+        raise RecordError(Reason.NUMBER_OUT_OF_RANGE, f"{path}.value: the number is out of range")
     return value
 
 
 def quantity(amount: datatypes.Quantity, path: str) -> Quantity | None:
     """The amount; None where it has no value. Its `unit` is None where the sender's is not UCUM."""
-    value = decimal(amount.value, f"{path}.value")
+    value = decimal(amount.value, path)
     if value is None:
         return None
     unit, text = _unit(amount.system, amount.code, amount.unit)

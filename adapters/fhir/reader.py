@@ -164,7 +164,8 @@ def _source(each: Decoded, record: Resource, scene: Scene) -> Source:
     except ImpossibleTimeError as error:
         raise RecordError(Reason.IMPOSSIBLE_TIME, f"meta.lastUpdated: {error}") from error
     delivery = scene.delivery
-    _check_address(each, delivery)
+    if delivery.context:
+        _check_address(each, delivery)
     return Source(
         site=delivery.site,
         record_type=each.record_type,
@@ -178,7 +179,7 @@ def _source(each: Decoded, record: Resource, scene: Scene) -> Source:
 
 def _check_address(each: Decoded, delivery: Delivery) -> None:
     """Refuse a PUT to one address of a record that says it is another."""
-    if not delivery.context or each.slice.position != SINGLE:
+    if each.slice.position != SINGLE:
         return
     stated = delivery.context.get("type"), delivery.context.get("id")
     for said, found in zip(stated, (each.record_type, each.record_id), strict=True):

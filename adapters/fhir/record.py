@@ -35,8 +35,8 @@ NO_FLAGS: frozenset[Flag] = frozenset()
 class Scene:
     """One delivery while it is read: its site, what its Bundle carries, and the reading so far.
 
-    `pending` is what was counted for the record at hand. `links` maps each fullUrl to the record behind it, `medications` the records of Medication to
-    what they are.
+    `pending` is what was counted for the record at hand. `links` maps each fullUrl to the record
+    behind it, `medications` the records of Medication to what they are.
     """
 
     delivery: Delivery
@@ -46,6 +46,7 @@ class Scene:
     medications: dict[Target, CodeableConcept] = field(default_factory=dict)
     patient_ids: dict[str, UUID] = field(default_factory=dict)
     patients: dict[UUID, PatientRef] = field(default_factory=dict)
+    last_patient_id: UUID | None = None
 
     def count(self, what: str) -> None:
         """Count something for the report, if the record at hand turns out to be readable."""
@@ -56,10 +57,12 @@ class Scene:
         reading = self.reading
         reading.events += events
         reading.counts[f"record:{record_type}"] += 1
-        for event in events:
-            reading.patients[event.patient_id] = self.patients[event.patient_id]
         if self.pending:
             reading.counts.update(self.pending)
+        patient_id = events[0].patient_id  # a record is about one patient
+        if patient_id is not self.last_patient_id:
+            reading.patients[patient_id] = self.patients[patient_id]
+            self.last_patient_id = patient_id
 
     def patient(self, record_id: str) -> UUID:
         """Our identity of a patient of this site, remembered for the reading."""
@@ -132,7 +135,7 @@ class Record:
         if not found:
             raise RecordError(Reason.MISSING_CODE, f"{path}: the record does not say what it is of")
         for one in found:
-            if not codes.is_mapped(one):
+            if type(one.system) is not CodeSystem or one.system is CodeSystem.TEXT:
                 self._count_unmapped(one)
         return found
 
@@ -234,12 +237,13 @@ class Record:
             recorded_at = None
         if recorded_at is not None and recorded_at > self.received_at:
             flags |= {Flag.FUTURE_RECORDED}
-        if not codes.is_mapped(names[0]):
+        name = names[0]
+        if type(name.system) is not CodeSystem or name.system is CodeSystem.TEXT:
             flags |= {Flag.UNMAPPED_CODE}
         return Event(
             patient_id=self.patient_id,
             kind=kind,
-            code=names[0],
+            code=name,
             source=self.source,
             received_at=self.received_at,
             occurred_at=occurred_at,

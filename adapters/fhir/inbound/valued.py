@@ -111,7 +111,9 @@ def value_of(
     if num_stated > 1:
         raise RecordError(Reason.TWO_VALUES, f"{path}value[x]: only one type of value may be given")
     if valued.valueQuantity is not None:
-        amount = record.quantity(valued.valueQuantity, f"{path}valueQuantity")
+        amount = record.quantity(
+            valued.valueQuantity, f"{path}valueQuantity" if path else "valueQuantity"
+        )
         return amount, flags | _UNKNOWN_UNIT if amount and amount.unit is None else flags
     name, value = next(pair for pair in zip(_NAMES, values, strict=True) if pair[1] is not None)
     convert = _OTHER_VALUES.get(name)
