@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """CPU threads of the forward pass."""
     model_max_batch: int = 32
     model_max_batch_wait_ms: int = 10
-    model_timeout_ms: int = 10_000
+    model_timeout_ms: int = 30_000
     """A request that waited longer than this is refused, and retried by the worker."""
     model_queue_capacity: int = 256
 

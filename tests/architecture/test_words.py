@@ -8,33 +8,36 @@ import pytest
 
 import adapters
 import clinical
+import pipelines
 from adapters.settings import Settings
 from clinical.audit.entry import AuditKind
 from clinical.errors import ClinicalError
 from clinical.services.messages import MessageKind
 
 ROOT = Path(__file__).parents[2]
+ROOMS = {"clinical", "adapters", "pipelines"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "handler", "data", "info", "misc"}
 
 
 def _every_error() -> set[type[ClinicalError]]:
-    for package in (clinical, adapters):
+    for package in (clinical, adapters, pipelines):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
     found: set[type[ClinicalError]] = set()
     pending: list[type[ClinicalError]] = [ClinicalError]
     while pending:
         error = pending.pop()
         found.add(error)
         pending.extend(error.__subclasses__())
-    return {error for error in found if error.__module__.split(".")[0] in {"clinical", "adapters"}}
+    return {error for error in found if error.__module__.split(".")[0] in ROOMS}
 
 
 def test_every_error_has_a_code_of_its_own_and_a_line_in_the_readme() -> None:
     errors = _every_error()
     codes = [error.code for error in errors]
     assert len(codes) == len(set(codes)), sorted(c for c in codes if codes.count(c) > 1)
-    readme = (ROOT / "adapters/README.md").read_text() + (ROOT / "clinical/README.md").read_text()
+    readme = "".join((ROOT / room / "README.md").read_text() for room in sorted(ROOMS))
     assert [code for code in sorted(codes) if f"`{code}`" not in readme] == []
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.fhir.body import MAX_BODY_BYTES
 from adapters.fhir.reader import BulkReader, StrictReader
 from tests.adapters.fhir import records
 from tests.adapters.fhir.records import amount, concept, condition, observation, refusal
@@ -237,7 +238,7 @@ def test_a_decompression_bomb_is_refused_before_it_fills_memory() -> None:
 
 
 def test_a_body_larger_than_the_limit_is_refused_by_name() -> None:
-    reading = BulkReader().read(records.delivery(b" " * (64 * 1024 * 1024 + 1)))
+    reading = BulkReader().read(records.delivery(b" " * (MAX_BODY_BYTES + 1)))
     assert reading.quarantined[0].reason_code == "fhir.too_large"
 
 
