@@ -1,4 +1,6 @@
-PYTHON ?= $(shell command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that really runs: a name may be found that only a version manager's stub answers to.
+PYTHON ?= $(shell for python in python3.12 python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
