@@ -61,7 +61,7 @@ def run(
             command=COMMAND,
             note=(
                 f"Bytes of {len(bodies)} Bundles to events, over validating each resource by itself "
-                "with fhir.resources (its faster way); processor time on one core, by turns, "
+                "with fhir.resources (its faster way); processor time on one core, warm, by turns, "
                 f"median and range of {repetitions} repetitions."
             ),
         )
