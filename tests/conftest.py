@@ -27,7 +27,12 @@ os.environ["TZ"] = "XXX-12:45"  # noqa: TID251 - the environment of the tests th
 time.tzset()
 
 # A test's database need not survive a power cut.
-_HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_HASTY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+}
 
 
 @pytest.fixture

@@ -21,9 +21,16 @@ from adapters.db.errors import StorageUnavailableError
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A short folder that other accounts can be let into: a root test run has the server in one."""
+    """One folder for all that need no new cluster; not below pytest's own, which is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="clinical-embedded-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def new_folder() -> Iterator[Path]:
+    """A folder in which no server ever ran."""
     with tempfile.TemporaryDirectory(prefix="clinical-embedded-") as name:
         yield Path(name)
 
@@ -150,11 +157,11 @@ def _server_pid(folder: Path) -> int:
 
 def test_it_recovers_when_the_server_itself_was_killed(folder: Path) -> None:
     with EmbeddedPostgres(folder) as server:
-        _tell(server.url, "CREATE TABLE kept AS SELECT 7 AS seven")
+        _tell(server.url, "CREATE TABLE recovered AS SELECT 7 AS seven")
         os.kill(_server_pid(folder), signal.SIGKILL)
         with EmbeddedPostgres(folder) as again:
             assert again.is_starter
-            assert _ask(again.url, "SELECT seven FROM kept") == "7"
+            assert _ask(again.url, "SELECT seven FROM recovered") == "7"
     assert _wait_until_gone(folder) == []
 
 
@@ -168,8 +175,8 @@ def test_a_lock_file_whose_pid_somebody_else_has_now_is_no_obstacle(folder: Path
         assert _ask(server.url, "SELECT 1") == "1"
 
 
-def test_a_folder_with_a_name_too_long_for_a_socket_works(folder: Path) -> None:
-    long = folder.joinpath(*["a-folder-with-a-long-name-and-a-blank in-it"] * 4)
+def test_a_folder_with_a_name_too_long_for_a_socket_works(new_folder: Path) -> None:
+    long = new_folder.joinpath(*["a-folder-with-a-long-name-and-a-blank in-it"] * 4)
     with EmbeddedPostgres(long) as server:
         assert _ask(server.url, "SELECT 1") == "1"
         with EmbeddedPostgres(long) as second:
@@ -179,11 +186,13 @@ def test_a_folder_with_a_name_too_long_for_a_socket_works(folder: Path) -> None:
     assert not socket_dir.exists()
 
 
-def test_a_start_that_was_interrupted_while_making_the_cluster_is_made_again(folder: Path) -> None:
-    half_made = folder / "cluster.unfinished"
+def test_a_start_that_was_interrupted_while_making_the_cluster_is_made_again(
+    new_folder: Path,
+) -> None:
+    half_made = new_folder / "cluster.unfinished"
     half_made.mkdir()
     (half_made / "PG_VERSION").write_text("18\n")
-    with EmbeddedPostgres(folder) as server:
+    with EmbeddedPostgres(new_folder) as server:
         assert _ask(server.url, "SELECT 1") == "1"
     assert not half_made.exists()
 
@@ -201,11 +210,12 @@ def test_a_cluster_that_cannot_start_is_told_of_and_leaves_no_process(
 
 
 def test_refused_statements_stay_out_of_the_servers_log(folder: Path) -> None:
+    log_file = folder / "server.log"
     with EmbeddedPostgres(folder) as server:
         _tell(server.url, "CREATE TABLE people (name text PRIMARY KEY)")
         _tell(server.url, "INSERT INTO people VALUES ('Ada Canary')")
         with pytest.raises(psycopg.errors.UniqueViolation):
             _tell(server.url, "INSERT INTO people VALUES ('Ada Canary')")
-    log = (folder / "server.log").read_text()
+    log = log_file.read_text()
     assert "people_pkey" in log
     assert "Canary" not in log
