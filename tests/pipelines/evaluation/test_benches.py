@@ -1,0 +1,79 @@
+"""A bench measures what it says on the files it is given; how fast that is, is no matter for a test."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.evaluation import bench_import, bench_parse
+from pipelines.evaluation.bench_sample import (
+    NoBundlesError,
+    bundles,
+    on_one_core,
+    resources,
+    write_copies,
+)
+from pipelines.evaluation.timing import middle, quantile
+
+SMALLEST = sorted(bundles(None), key=len)[:2]
+
+
+def written(folder: Path, copies: int = 1) -> Path:
+    write_copies(SMALLEST, folder, copies)
+    return folder
+
+
+def test_resources_are_cut_out_whole_and_with_their_type(tmp_path: Path) -> None:
+    assert bundles(written(tmp_path)) == SMALLEST
+    found = resources(SMALLEST)
+    entries = [entry["resource"] for body in SMALLEST for entry in json.loads(body)["entry"]]
+    assert [json.loads(raw) for _, raw in found] == entries
+    assert [kind for kind, _ in found] == [entry["resourceType"] for entry in entries]
+
+
+def test_a_folder_without_bundles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NoBundlesError):
+        bundles(tmp_path)
+
+
+def test_copies_are_other_patients_with_the_same_records(tmp_path: Path) -> None:
+    bodies = bundles(written(tmp_path, copies=3))
+    assert len(bodies) == 6
+    patients = {json.loads(raw)["id"] for kind, raw in resources(bodies) if kind == "Patient"}
+    assert len(patients) == 6
+    assert len(resources(bodies)) == 3 * len(resources(SMALLEST))
+
+
+def test_the_middle_has_the_range_and_a_quantile_its_interval() -> None:
+    assert middle([3.0, 1.0, 2.0]) == (2.0, (1.0, 3.0))
+    value, (low, high) = quantile([float(n) for n in range(101)], 0.5, seed=0)
+    assert value == 50
+    assert low < 50 < high
+    assert quantile([1.0, 2.0, 9.0], 0.9, seed=1) == quantile([1.0, 2.0, 9.0], 0.9, seed=1)
+
+
+def test_one_core_is_given_back() -> None:
+    import os
+
+    before = os.sched_getaffinity(0)
+    with on_one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_parse_bench_counts_the_resources_it_was_given(tmp_path: Path) -> None:
+    (row,) = bench_parse.run(written(tmp_path), num_bundles=2, repetitions=1, say=lambda _: None)
+    assert (row.id, row.n, row.goal) == ("import.parse_ratio", len(resources(SMALLEST)), 15.0)
+    assert row.value > 1
+    assert all(figure > 0 for figure in row.baselines.values())
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_the_import_bench_imports_everything_into_a_database_of_its_own(tmp_path: Path) -> None:
+    ratio, memory = bench_import.run(
+        written(tmp_path), num_bundles=2, repetitions=1, say=lambda _: None
+    )
+    assert (ratio.id, ratio.n) == ("import.durable_ratio", len(resources(SMALLEST)))
+    assert memory.id == "import.peak_mib"
+    assert 20 < memory.value < 1000
