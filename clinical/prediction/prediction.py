@@ -29,7 +29,7 @@ class Capsule:
     model: ModelFingerprint
     code_version: str
     torch_version: str
-    device: str
+    device: str  # with the number of threads, where that changes the last bits
     seed: int
     num_events: int
 

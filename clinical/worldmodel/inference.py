@@ -88,7 +88,7 @@ class Inference:
             model=self.fingerprint,
             code_version=self.code_version,
             torch_version=str(torch.__version__),
-            device=self.device,
+            device=_computed_on(self.device),
             seed=request.seed,
             num_events=len(timeline),
         )
@@ -191,3 +191,8 @@ def _bytes(numbers: Float[Tensor, "*n"]) -> bytes:
     if sys.byteorder == "big":
         values.byteswap()
     return values.tobytes()
+
+
+def _computed_on(device: str) -> str:
+    """The device, and for a CPU how many threads: sums split otherwise differ in their last bits."""
+    return f"{device} (threads: {torch.get_num_threads()})" if device == "cpu" else device
