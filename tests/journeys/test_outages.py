@@ -1,7 +1,10 @@
 """The model process down or too busy: work waits, and is done when it comes back."""
 
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -13,11 +16,14 @@ from adapters.db.embedded import EmbeddedPostgres
 from adapters.db.engine import create_engine
 from adapters.db.migrate import upgrade
 from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.model_server.client import HttpModelServer
 from adapters.model_server.worker import is_ready
 from clinical.audit.entry import Act
+from clinical.errors import OperationalError
 from clinical.services.delivery import Delivery, Door
 from clinical.services.intake import Intake
 from clinical.services.ports import OpenUnitOfWork
+from tests.adapters.model_server.builders import question
 from tests.journeys.bundles import bundle, observation, patient
 from tests.stack import Started, free_ports, wait_until
 
@@ -81,6 +87,28 @@ def said(started: Started, field: str, value: str) -> int:
     return sum(json.loads(line).get(field) == value for line in lines)
 
 
+@contextmanager
+def crowd_at(url: str) -> Iterator[None]:
+    """Others who ask the model long questions without a pause, so that its queue stays full."""
+    request, timeline = question(num_events=2_000)
+    is_over = threading.Event()
+
+    def ask() -> None:
+        with closing(HttpModelServer(url, timeout_seconds=60)) as model:
+            while not is_over.is_set():
+                with suppress(OperationalError):
+                    model.forecast(request, timeline)
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        try:
+            yield
+        finally:
+            is_over.set()
+    for each in asking:
+        each.result()
+
+
 @pytest.fixture
 def ward(tmp_path: Path) -> Iterator[Ward]:
     with EmbeddedPostgres(tmp_path / "postgres") as server:
@@ -110,9 +138,10 @@ def test_a_full_queue_refuses_and_the_refused_work_is_done_later(ward: Ward) -> 
     narrow = {"CLINICAL_MODEL_QUEUE_CAPACITY": "1", "CLINICAL_MODEL_MAX_BATCH": "1"}
     with ward.start("model", **narrow) as model:
         wait_until(lambda: is_ready(f"http://127.0.0.1:{ward.port}"))
-        with ward.start("worker", "--concurrency", "4") as worker:
+        with ward.start("worker", "--concurrency", "2") as worker:
+            with crowd_at(f"http://127.0.0.1:{ward.port}"):
+                wait_until(lambda: said(worker, "error_code", "model.busy") > 0)
             wait_until(lambda: not ward.num_waiting() and ward.num_patients() == 24)
-            assert said(worker, "error_code", "model.busy") > 0
             assert len(ward.predicted()) == 24
             assert said(worker, "event", "message given_up") == 0
             assert worker.stop() == 0

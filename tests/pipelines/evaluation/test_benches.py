@@ -62,10 +62,14 @@ def test_one_core_is_given_back() -> None:
 
 
 def test_the_parse_bench_counts_the_resources_it_was_given(tmp_path: Path) -> None:
-    (row,) = bench_parse.run(written(tmp_path), num_bundles=2, repetitions=1, say=lambda _: None)
-    assert (row.id, row.n, row.goal) == ("import.parse_ratio", len(resources(SMALLEST)), 15.0)
-    assert row.value > 1
-    assert all(figure > 0 for figure in row.baselines.values())
+    by_file, by_resource = bench_parse.run(
+        written(tmp_path), num_bundles=2, repetitions=1, say=lambda _: None
+    )
+    num = len(resources(SMALLEST))
+    assert (by_file.id, by_file.n, by_file.goal) == ("import.parse_ratio", num, 15.0)
+    assert (by_resource.id, by_resource.n) == ("import.parse_ratio_by_resource", num)
+    assert min(by_file.value, by_resource.value) > 1
+    assert all(figure > 0 for figure in by_file.baselines.values())
 
 
 @pytest.mark.slow
