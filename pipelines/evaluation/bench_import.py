@@ -42,7 +42,7 @@ class ImportFailedError(OperationalError):
 def run(
     path: Path | None, *, num_bundles: int, repetitions: int, say: Callable[[str], None]
 ) -> list[BenchmarkRow]:
-    """Measure; the rows `import.durable_ratio` and `import.peak_mib`."""
+    """Measure; the rows `import.durable_ratio`, `…_by_file` and `import.peak_mib`."""
     bodies = bundles(path, num_bundles)
     wanted = resources(bodies[:_NUM_VALIDATED])
     with tempfile.TemporaryDirectory(prefix="clinical-bench-") as temporary:
@@ -64,37 +64,40 @@ def run(
         say(f"Import of {_LARGER * len(bodies)} Bundles …")
         large = _import(folder / "large", folder / "data-large")
     return [
-        _ratio_row(imports, rates, rates_by_resource, len(bodies)),
+        _ratio_row("import.durable_ratio", GOAL, imports, rates_by_resource, len(bodies)),
+        _ratio_row("import.durable_ratio_by_file", None, imports, rates, len(bodies)),
         _memory_row(imports, large),
     ]
 
 
 def _ratio_row(
-    imports: list[dict[str, Any]], rates: list[float], by_resource: list[float], num: int
+    row_id: str, goal: float | None, imports: list[dict[str, Any]], rates: list[float], num: int
 ) -> BenchmarkRow:
     import_rates = [each["num_records"] / each["seconds"] for each in imports]
     ratio, seen = middle([fast / slow for fast, slow in zip(import_rates, rates, strict=True)])
     event_rates = [each["num_events"] / each["seconds"] for each in imports]
+    against = "each resource by itself" if goal else "the same files, a Bundle each, whole"
     return measured(
         clock=SystemClock(),
-        id="import.durable_ratio",
+        id=row_id,
         value=ratio,
         unit="×",
         better=Better.HIGHER,
-        goal=GOAL,
+        goal=goal,
         interval=seen,
         baselines={
             "imported, resources/s": middle(import_rates)[0],
             "imported, events/s": middle(event_rates)[0],
-            "fhir.resources by file, one core, resources/s": middle(rates)[0],
-            "fhir.resources by resource, one core, resources/s": middle(by_resource)[0],
+            "fhir.resources, one core, resources/s": middle(rates)[0],
         },
         n=imports[0]["num_records"],
         command=COMMAND,
         note=(
-            f"{num} Bundles read from disk, raw bytes and events committed to a fresh embedded "
-            "PostgreSQL with its durable settings, import and database on all cores, starting the "
-            f"database left out; median and range of {len(imports)} repetitions."
+            f"Over validating {against} with fhir.resources. {num} Bundles read from disk, raw "
+            "bytes and events committed to a fresh embedded PostgreSQL with its durable settings, "
+            "import and database on all cores, starting the database left out; median and range of "
+            f"{len(imports)} repetitions. Tried: three lanes side by side, binary COPY straight "
+            "into the table."
         ),
     )
 

@@ -62,12 +62,12 @@ def test_one_core_is_given_back() -> None:
 
 
 def test_the_parse_bench_counts_the_resources_it_was_given(tmp_path: Path) -> None:
-    by_file, by_resource = bench_parse.run(
+    by_resource, by_file = bench_parse.run(
         written(tmp_path), num_bundles=2, repetitions=1, say=lambda _: None
     )
     num = len(resources(SMALLEST))
-    assert (by_file.id, by_file.n, by_file.goal) == ("import.parse_ratio", num, 15.0)
-    assert (by_resource.id, by_resource.n) == ("import.parse_ratio_by_resource", num)
+    assert (by_resource.id, by_resource.n, by_resource.goal) == ("import.parse_ratio", num, 15.0)
+    assert (by_file.id, by_file.n, by_file.goal) == ("import.parse_ratio_by_file", num, None)
     assert min(by_file.value, by_resource.value) > 1
     assert all(figure > 0 for figure in by_file.baselines.values())
 
@@ -75,9 +75,14 @@ def test_the_parse_bench_counts_the_resources_it_was_given(tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.integration
 def test_the_import_bench_imports_everything_into_a_database_of_its_own(tmp_path: Path) -> None:
-    ratio, memory = bench_import.run(
+    ratio, by_file, memory = bench_import.run(
         written(tmp_path), num_bundles=2, repetitions=1, say=lambda _: None
     )
-    assert (ratio.id, ratio.n) == ("import.durable_ratio", len(resources(SMALLEST)))
+    assert (ratio.id, ratio.n, ratio.goal) == (
+        "import.durable_ratio",
+        len(resources(SMALLEST)),
+        4.0,
+    )
+    assert (by_file.id, by_file.goal) == ("import.durable_ratio_by_file", None)
     assert memory.id == "import.peak_mib"
     assert 20 < memory.value < 1000
