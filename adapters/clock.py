@@ -1,10 +1,12 @@
 """The wall clock and fresh identities: the two sources of surprise, in one place."""
 
 import secrets
+import threading
 from datetime import UTC, datetime
 from uuid import UUID
 
 _VERSION_7 = 7
+_NUM_RANDOM, _NUM_STEP = 74, 32  # bits
 
 
 class SystemClock:
@@ -16,10 +18,24 @@ class SystemClock:
 
 
 class TimeOrderedIdentities:
-    """UUIDs of version 7 (RFC 9562 section 5.7): they sort by when they were made."""
+    """UUIDs of version 7 that sort by when they were made, also those of one millisecond.
+
+    The 74 random bits count up by a random step within a millisecond (RFC 9562 section 6.2, method
+    2). Where a clock is set back, or a millisecond runs full, the time of the last one goes on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0  # milliseconds and the 74 bits after them
 
     def new(self) -> UUID:
-        """A fresh identity."""
+        """A fresh identity, greater than all before it."""
         milliseconds = int(SystemClock().now().timestamp() * 1000)
-        value = milliseconds << 80 | secrets.randbits(80)
-        return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | _VERSION_7 << 76 | 0x2 << 62)
+        with self._lock:
+            fresh = milliseconds << _NUM_RANDOM | secrets.randbits(_NUM_RANDOM)
+            step = 1 + secrets.randbits(_NUM_STEP)
+            is_later = milliseconds > self._last >> _NUM_RANDOM
+            self._last = fresh if is_later else self._last + step
+            time, random = divmod(self._last, 1 << _NUM_RANDOM)
+        high, low = divmod(random, 1 << 62)
+        return UUID(int=time << 80 | _VERSION_7 << 76 | high << 64 | 0x2 << 62 | low)

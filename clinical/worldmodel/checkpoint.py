@@ -122,7 +122,7 @@ def load(folder: Path, *, device: str = "cpu") -> Inference:
     model = _model(manifest["config"], vocabulary, files[WEIGHTS])
     return Inference(
         model=model.to(device).eval().requires_grad_(requires_grad=False),
-        tensorizer=Tensorizer(vocabulary),
+        tensorizer=Tensorizer(vocabulary, model.config.clock_days),
         calibration=Calibration.from_json(files[CALIBRATION].decode()),
         limits=_limits(manifest["limits"]),
         fingerprint=ModelFingerprint(

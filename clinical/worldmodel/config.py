@@ -38,6 +38,9 @@ class ModelConfig:
         (90.0, 365.0),
     )
     """One after the other, without gaps, from the question on."""
+    clock_days: float = 1.0
+    """The unit of the model's clock: what a day is to years of outpatient life, an hour is to a stay
+    in intensive care. Gaps, delays, ages of values and rates are counted in it."""
 
     @property
     def horizons(self) -> tuple[Horizon, ...]:

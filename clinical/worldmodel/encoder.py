@@ -77,7 +77,7 @@ class BundleEncoder(nn.Module):
         chosen: Int[Tensor, " n"],
         gap: Float[Tensor, " M"],
     ) -> Float[Tensor, "M D"]:
-        """Only the `chosen` events enter; `gap` is days since the bundle before."""
+        """Only the `chosen` events enter; `gap` is the time since the bundle before, in units of the model's clock."""
         num_bundles = batch.bundle_day.shape[0]
         pooled = self.pool(events[chosen], batch.event_bundle[chosen], num_bundles)
         age = age_features(batch.bundle_day, batch.birth_day[batch.bundle_row])

@@ -109,7 +109,7 @@ class Jepa(nn.Module):
         seen = events if event_weights is None else events * event_weights[:, None]
         if is_kept is None:
             is_kept = torch.ones(len(events), dtype=torch.bool, device=events.device)
-        gap = gaps(batch)
+        gap = gaps(batch) / self.config.clock_days
         chosen = kept_events(batch, is_kept)
         vectors = self.bundles(batch, seen, chosen, gap)
         if before is None:
@@ -127,7 +127,7 @@ class Jepa(nn.Module):
     def append(self, before: Remembered, bundle: TimelineBatch) -> Remembered:
         """What is remembered after one more bundle: one step, whatever came before."""
         events = self.embedding(bundle)
-        gap = gaps(bundle)
+        gap = gaps(bundle) / self.config.clock_days
         chosen = kept_events(bundle, torch.ones_like(bundle.event_bundle, dtype=torch.bool))
         memory = before.memory
         if len(gap):
@@ -154,7 +154,9 @@ class Jepa(nn.Module):
     ) -> Float[Tensor, "Q S F"]:
         """The running statistics of every series as they look on `day`."""
         running = running_at(batch, row, encoded.place(row, day))
-        return features(running, day, kept_series(batch, encoded.is_kept)[row])
+        return features(
+            running, day / self.config.clock_days, kept_series(batch, encoded.is_kept)[row]
+        )
 
     def read_with(
         self,
@@ -169,7 +171,7 @@ class Jepa(nn.Module):
         last = encoded.days[row, place]
         last = torch.where(place > 0, last, batch.previous_day[row])
         # Before the first bundle of all there is nothing that could have faded.
-        gap = torch.nan_to_num(day - last, nan=0.0).clamp(min=0.0).float()
+        gap = torch.nan_to_num(day - last, nan=0.0).clamp(min=0.0).float() / self.config.clock_days
         faded = self.memory.faded(encoded.memories[row, place], gap)
         total = (
             self.from_memory(faded.flatten(1))

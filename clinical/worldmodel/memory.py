@@ -1,6 +1,6 @@
 """The causal memory: a gated linear recurrence that forgets with the real time that passed.
 
-Knows bundles in order and the days between them. Does not know what is in them, nor the future.
+Knows bundles in order and the time between them, in units of the model's clock. Does not know what is in them, nor the future.
 
     m_t = exp(-softplus(rate) * g_t * log(1 + gap_t)) * (1 - i_t) * m_{t-1} + i_t * v_t
 
@@ -70,7 +70,7 @@ class MemoryLayer(nn.Module):
         return scan(keep, entering * value.tanh(), initial)
 
     def faded(self, memory: Float[Tensor, "n D"], gap: Float[Tensor, " n"]) -> Float[Tensor, "n D"]:
-        """The memory `gap` days later, nothing having happened."""
+        """The memory `gap` later, nothing having happened."""
         rate = nn.functional.softplus(self.rate)
         return memory * (-rate * gap.log1p()[:, None]).exp()
 
@@ -160,6 +160,6 @@ class Memory(nn.Module):
     def faded(
         self, memory: Float[Tensor, "n J D"], gap: Float[Tensor, " n"]
     ) -> Float[Tensor, "n J D"]:
-        """The memory `gap` days after the last bundle."""
+        """The memory `gap` after the last bundle."""
         faded = [layer.faded(memory[:, j], gap) for j, layer in enumerate(self.layers)]  # type: ignore[operator]
         return torch.stack(faded, dim=1)

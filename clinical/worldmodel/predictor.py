@@ -13,7 +13,12 @@ from typing_extensions import override
 
 from clinical.worldmodel.config import ModelConfig
 from clinical.worldmodel.randomness import Dropout
-from clinical.worldmodel.targets import NUM_DELAY_FEATURES, delay_features
+from clinical.worldmodel.targets import (
+    NUM_DELAY_FEATURES,
+    NUM_WINDOW_FEATURES,
+    delay_features,
+    window_features,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +103,10 @@ class Predictor(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.latent
+        self.clock_days = config.clock_days
         self.plan_tokens = nn.Embedding(2, width)  # 0: usual care, 1: a plan is given
         self.action = nn.Linear(config.width + NUM_DELAY_FEATURES, width)
-        self.horizon = nn.Linear(3 * NUM_DELAY_FEATURES, width)
+        self.horizon = nn.Linear(NUM_WINDOW_FEATURES, width)
         self.state = nn.Linear(config.width, width)
         self.layers = nn.ModuleList(
             PredictorLayer(config) for _ in range(config.num_predictor_layers)
@@ -113,10 +119,10 @@ class Predictor(nn.Module):
         self, state: Float[Tensor, "Q D"], bounds: Float[Tensor, "Q H 2"], plan: Plan
     ) -> Float[Tensor, "Q H K L"]:
         """One latent per horizon and head; `bounds` are the days at which each window starts and ends."""
-        start, end = bounds.unbind(-1)
-        asked = [delay_features(start), delay_features(end), delay_features(end - start)]
-        horizons = self.horizon(torch.cat(asked, dim=-1)) + self.state(state)[:, None]
-        actions = self.action(torch.cat([plan.actions, delay_features(plan.days)], dim=-1))
+        asked = window_features(bounds, self.clock_days)
+        horizons = self.horizon(asked) + self.state(state)[:, None]
+        delays = delay_features(plan.days / self.clock_days)
+        actions = self.action(torch.cat([plan.actions, delays], dim=-1))
         lead = self.plan_tokens(plan.is_given.long())[:, None]
         tokens = torch.cat([lead, actions, horizons], dim=1)
         may_see = visibility(plan, bounds)

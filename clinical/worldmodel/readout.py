@@ -15,7 +15,7 @@ from clinical.worldmodel.config import QUANTILES, ModelConfig
 from clinical.worldmodel.families import FORETOLD
 from clinical.worldmodel.shapes import DAYS_PER_YEAR
 from clinical.worldmodel.statistics import NUM_FEATURES
-from clinical.worldmodel.targets import NUM_DELAY_FEATURES, delay_features
+from clinical.worldmodel.targets import NUM_WINDOW_FEATURES, window_features
 
 _LAST, _MEAN = 0, 3  # columns of the running-statistic features
 _MEDIAN = len(QUANTILES) // 2
@@ -37,8 +37,9 @@ class Readouts(nn.Module):
         super().__init__()
         width = config.width
         self.num_numeric = num_numeric
+        self.clock_days = config.clock_days
         num_series = num_numeric + len(FORETOLD)
-        self.context = nn.Linear(config.latent + width + 3 * NUM_DELAY_FEATURES, width)
+        self.context = nn.Linear(config.latent + width + NUM_WINDOW_FEATURES, width)
         self.series = nn.Embedding(num_series, width)
         self.history = nn.Linear(NUM_FEATURES, width, bias=False)
         self.values = nn.Linear(width, len(QUANTILES) + 2)
@@ -60,19 +61,19 @@ class Readouts(nn.Module):
         bounds: Float[Tensor, "Q H 2"],
     ) -> RawReadouts:
         """Readouts of every window in `bounds` (days) from its latents."""
-        start, end = bounds.unbind(-1)
-        asked = [delay_features(start), delay_features(end), delay_features(end - start)]
+        asked = window_features(bounds, self.clock_days)
         num_heads = latents.shape[2]
-        beside = torch.cat([state[:, None].expand(-1, bounds.shape[1], -1), *asked], dim=-1)
+        beside = torch.cat([state[:, None].expand(-1, bounds.shape[1], -1), asked], dim=-1)
         beside = beside[:, :, None].expand(-1, -1, num_heads, -1)
         context = self.context(torch.cat([latents, beside], dim=-1))[:, :, :, None]
         about = self.series.weight + self.history(features[:, : len(self.series.weight)])
         hidden = nn.functional.silu(context + about[:, None, None])
         numeric, families = hidden[:, :, :, : self.num_numeric], hidden[:, :, :, self.num_numeric :]
         values = self.values(numeric)
-        years = ((end - start) / DAYS_PER_YEAR)[:, :, None, None].float()
+        start, end = (bounds / self.clock_days).unbind(-1)
+        span = ((end - start) / DAYS_PER_YEAR)[:, :, None, None].float()
         rate = nn.functional.softplus(self.rates(families).squeeze(-1))
-        return RawReadouts(self._quantiles(values, features), values[..., -1], rate * years)
+        return RawReadouts(self._quantiles(values, features), values[..., -1], rate * span)
 
     def _quantiles(
         self, values: Float[Tensor, "Q H K C 7"], features: Float[Tensor, "Q S F"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clinical.worldmodel.shapes import DAYS_PER_YEAR
 
-NUM_RUNNING = 9  # count, mean, M2, minimum, maximum, first, last, last day, recent count
+NUM_RUNNING = 9  # count, mean, M2, minimum, maximum, first, last, last time, recent count
 NUM_FEATURES = 10
 _LIMIT = 20.0  # standard deviations; beyond, a value says no more to the network
 
@@ -22,7 +22,8 @@ _LIMIT = 20.0  # standard deviations; beyond, a value says no more to the networ
 class Running:
     """Of the values so far, in standard deviations of the training values (Welford 1962).
 
-    `recent` is the count with each value fading by `exp(-age / 1 year)`.
+    Times are in units of the model's clock; `recent` is the count with each value fading by
+    `exp(-age / 365.25)`.
     """
 
     count: float = 0.0
@@ -32,7 +33,7 @@ class Running:
     high: float = 0.0
     first: float = 0.0
     last: float = 0.0
-    last_day: float = 0.0
+    last_time: float = 0.0
     recent: float = 0.0
 
     @classmethod
@@ -40,18 +41,18 @@ class Running:
         """The statistics that `numbers` gave."""
         return cls(*numbers)
 
-    def add(self, value: float, day: float) -> None:
-        """Take in one more value, known on `day`."""
+    def add(self, value: float, time: float) -> None:
+        """Take in one more value, known at `time`."""
         if self.count == 0:
             self.low = self.high = self.first = value
         else:
-            self.recent *= math.exp(-max(0.0, day - self.last_day) / DAYS_PER_YEAR)
+            self.recent *= math.exp(-max(0.0, time - self.last_time) / DAYS_PER_YEAR)
         self.count += 1
         delta = value - self.mean
         self.mean += delta / self.count
         self.m2 += delta * (value - self.mean)
         self.low, self.high = min(self.low, value), max(self.high, value)
-        self.last, self.last_day = value, day
+        self.last, self.last_time = value, time
         self.recent += 1
 
     def numbers(self) -> list[float]:
@@ -64,21 +65,21 @@ class Running:
             self.high,
             self.first,
             self.last,
-            self.last_day,
+            self.last_time,
             self.recent,
         ]
 
 
 def features(
-    running: Float[Tensor, "Q S R"], day: Float[Tensor, " Q"], kept: Bool[Tensor, "Q S"]
+    running: Float[Tensor, "Q S R"], time: Float[Tensor, " Q"], kept: Bool[Tensor, "Q S"]
 ) -> Float[Tensor, "Q S F"]:
-    """How the series look on `day`: last, min, max, mean, sd, first, counts and age, or all zero.
+    """How the series look at `time`: last, min, max, mean, sd, first, counts and age, or all zero.
 
     The last feature says whether the series was ever seen. Computed in float64, returned in float32.
     """
-    count, mean, m2, low, high, first, last, last_day, recent = running.unbind(-1)
+    count, mean, m2, low, high, first, last, last_time, recent = running.unbind(-1)
     seen = (count > 0) & kept
-    age = (day[:, None] - last_day).clamp(min=0.0)
+    age = (time[:, None] - last_time).clamp(min=0.0)
     sd = (m2.clamp(min=0.0) / count.clamp(min=1.0)).sqrt()
     values = [column.clamp(-_LIMIT, _LIMIT) for column in (last, low, high, mean, sd, first)]
     columns = [

@@ -18,12 +18,19 @@ from clinical.worldmodel.encoder import SetPool
 from clinical.worldmodel.tensorize import OBSERVATION, ROLE_COLUMN
 
 NUM_DELAY_FEATURES = 5
+NUM_WINDOW_FEATURES = 3 * NUM_DELAY_FEATURES
 
 
-def delay_features(days: Float[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
-    """How far ahead: on a logarithmic scale, and as fading on four clinical scales."""
-    scales = [(-days / scale).exp() for scale in (7.0, 30.0, 90.0, 365.0)]
-    return torch.stack([days.clamp(min=0.0).log1p() / 6, *scales], dim=-1).float()
+def delay_features(delay: Float[Tensor, "*n"]) -> Float[Tensor, "*n d"]:
+    """How far ahead, in units of the model's clock: on a logarithmic scale, and fading on four others."""
+    scales = [(-delay / scale).exp() for scale in (7.0, 30.0, 90.0, 365.0)]
+    return torch.stack([delay.clamp(min=0.0).log1p() / 6, *scales], dim=-1).float()
+
+
+def window_features(bounds: Float[Tensor, "*n 2"], clock_days: float) -> Float[Tensor, "*n w"]:
+    """Start, end and length of windows given in days, as `delay_features` has them."""
+    start, end = (bounds / clock_days).unbind(-1)
+    return torch.cat([delay_features(time) for time in (start, end, end - start)], dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class WindowEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.clock_days = config.clock_days
         self.delay = nn.Linear(NUM_DELAY_FEATURES, config.width)
         self.pool = SetPool(config.width, config.num_window_queries)
         self.count = nn.Linear(1, config.width)
@@ -89,7 +97,7 @@ class WindowEncoder(nn.Module):
     @override
     def forward(self, events: Float[Tensor, "N D"], inside: WindowMembers) -> Float[Tensor, "W L"]:
         """The latent of each window, from the events inside it and nothing else."""
-        tokens = events[inside.event] + self.delay(delay_features(inside.delay))
+        tokens = events[inside.event] + self.delay(delay_features(inside.delay / self.clock_days))
         pooled = self.pool(tokens, inside.window, inside.num_windows)
         pooled = pooled + self.count(inside.counts.log1p()[:, None])
         latent: Tensor = self.out(nn.functional.silu(pooled))

@@ -47,10 +47,11 @@ def day_of(moment: datetime) -> float:
 
 
 class Tensorizer:
-    """Reads timelines with one vocabulary."""
+    """Reads timelines with one vocabulary, for a model whose clock counts in `clock_days`."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, clock_days: float = 1.0) -> None:
         self.vocabulary = vocabulary
+        self.clock_days = clock_days
         self.series = {key: place for place, key in enumerate(vocabulary.numeric)}
         self.families = {name: len(self.series) + place for place, name in enumerate(FAMILIES)}
         self.num_series = len(self.series) + len(self.families)
@@ -189,7 +190,7 @@ class _Columns:
         if series is not None and number is not None and event.standing is Standing.ASSERTED:
             followed.append((series, number.standardised))
         for index, value in followed:
-            self.tally.running.setdefault(index, Running()).add(value, day)
+            self.tally.running.setdefault(index, Running()).add(value, day / self._door.clock_days)
             self._touched[index] = None
             self._values.append((index, place, value))
 

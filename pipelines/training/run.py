@@ -126,7 +126,7 @@ def _train(
     vocabulary = fit(
         splits[Split.TRAINING], conversion, common_units=COMMON_UNITS, config=recipe.vocabulary
     )
-    tensorizer = Tensorizer(vocabulary)
+    tensorizer = Tensorizer(vocabulary, recipe.model.clock_days)
     cases = {
         split: [case for t in members if (case := case_of(t, tensorizer)) is not None]
         for split, members in splits.items()
