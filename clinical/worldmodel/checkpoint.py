@@ -8,7 +8,7 @@ file of the project that reads or writes weights; safetensors is its format, not
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from clinical.worldmodel.calibrated import Calibration
 from clinical.worldmodel.config import CODE_VERSION, AbstentionLimits, ModelConfig
 from clinical.worldmodel.inference import Inference
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.probe import Probes
 from clinical.worldmodel.tensorize import Tensorizer
 from clinical.worldmodel.vocabulary import Vocabulary
 
 WEIGHTS, VOCABULARY, CALIBRATION = "weights.safetensors", "vocabulary.json", "calibration.json"
+PROBES = "probes.json"  # absent where a model has none
 MANIFEST = "manifest.json"
 _FORMAT = 1
 _NAMES = {"name", "version", "files", "config", "limits", "vocabulary_fingerprint"}
@@ -68,6 +70,7 @@ class Checkpoint:
     limits: AbstentionLimits
     data_digest: str  # hex SHA-256 over the training patients' timelines
     training: Mapping[str, Any]
+    probes: Probes = field(default_factory=Probes)
 
 
 def save(
@@ -86,6 +89,8 @@ def save(
         CALIBRATION: checkpoint.calibration.to_json().encode(),
         **(documents or {}),
     }
+    if checkpoint.probes != Probes():
+        files[PROBES] = checkpoint.probes.to_json().encode()
     for name, content in files.items():
         (folder / name).write_bytes(content)
     manifest = {
@@ -124,6 +129,7 @@ def load(folder: Path, *, device: str = "cpu") -> Inference:
         model=model.to(device).eval().requires_grad_(requires_grad=False),
         tensorizer=Tensorizer(vocabulary, model.config.clock_days),
         calibration=Calibration.from_json(files[CALIBRATION].decode()),
+        probes=Probes.from_json(files[PROBES].decode()) if PROBES in files else Probes(),
         limits=_limits(manifest["limits"]),
         fingerprint=ModelFingerprint(
             name=manifest["name"],

@@ -8,7 +8,7 @@ for one build of torch, one device and one number of threads; across those only 
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,7 @@ from clinical.worldmodel.calibrated import Calibration
 from clinical.worldmodel.config import AbstentionLimits
 from clinical.worldmodel.evidence import lean
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.probe import Probes
 from clinical.worldmodel.speaking import Speaker
 from clinical.worldmodel.tensorize import Tensorizer
 
@@ -42,6 +43,7 @@ class Inference:
     fingerprint: ModelFingerprint
     device: str
     code_version: str
+    probes: Probes = field(default_factory=Probes)
 
     @property
     def horizons(self) -> tuple[Horizon, ...]:

@@ -17,7 +17,7 @@ import torch
 from clinical.timeline.event import EventKind, Standing
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.batch import TimelineBatch, join
-from clinical.worldmodel.learning import Lesson
+from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.tensorize import Tensorizer, day_of
 
 _QUIET_DAYS = 0.25

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa, Reading
-from clinical.worldmodel.learning import Lesson, true_plan
+from clinical.worldmodel.learning import true_plan
 from clinical.worldmodel.objective import directions, sigreg, sigreg_null
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.targets import members

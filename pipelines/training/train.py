@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa
-from clinical.worldmodel.learning import Lesson, training_loss
+from clinical.worldmodel.learning import training_loss
 from clinical.worldmodel.randomness import initialise, seed_dropout
 from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case, draw_day, lesson_of

@@ -7,7 +7,7 @@ from uuid import RFC_4122, UUID
 import pytest
 
 from adapters import clock
-from adapters.clock import TimeOrderedIdentities
+from adapters.clock import SystemClock, TimeOrderedIdentities
 
 
 def test_identities_of_one_millisecond_sort_by_when_they_were_made() -> None:
@@ -26,7 +26,7 @@ def test_threads_never_get_the_same_identity_and_each_sees_its_own_grow() -> Non
 
 
 def test_they_are_of_version_seven_and_name_the_time() -> None:
-    before = datetime.now(UTC)
+    before = SystemClock().now()
     identity = TimeOrderedIdentities().new()
     assert (identity.version, identity.variant) == (7, RFC_4122)
     made_at = datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)

@@ -11,8 +11,8 @@ from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import EventKind
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.families import FORETOLD
+from clinical.worldmodel.grounding import outcomes
 from clinical.worldmodel.jepa import Jepa
-from clinical.worldmodel.learning import outcomes
 from clinical.worldmodel.randomness import initialise
 from clinical.worldmodel.tensorize import Tensorizer, day_of
 from pipelines.training.dataset import (
