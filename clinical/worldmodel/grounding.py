@@ -14,6 +14,7 @@ from clinical.worldmodel import objective
 from clinical.worldmodel.batch import TimelineBatch
 from clinical.worldmodel.families import FAMILIES, FORETOLD
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.ranks import ALONE, Ranks
 from clinical.worldmodel.readout import RawReadouts, at_least_one_loss
 from clinical.worldmodel.targets import WindowMembers, members
 from clinical.worldmodel.tensorize import ACTION
@@ -95,7 +96,7 @@ def _first_values(
 
 
 def grounding(
-    raw: RawReadouts, found: Outcomes, weight: Float[Tensor, " Q"]
+    raw: RawReadouts, found: Outcomes, weight: Float[Tensor, " Q"], ranks: Ranks = ALONE
 ) -> dict[str, Float[Tensor, ""]]:
     """How well the first head of `raw` said what was measured, its values, and what happened."""
     weights = weight[:, None, None]
@@ -109,7 +110,7 @@ def grounding(
     )
     happened = at_least_one_loss(raw.intensity[:, :, 0], found.happened)
     return {
-        "values": objective.masked_mean(errors * weights, is_measured),
-        "measured": objective.masked_mean(measured * weights, followed.expand_as(measured)),
-        "happened": objective.masked_mean(happened * weights, followed.expand_as(happened)),
+        "values": objective.masked_mean(errors * weights, is_measured, ranks),
+        "measured": objective.masked_mean(measured * weights, followed.expand_as(measured), ranks),
+        "happened": objective.masked_mean(happened * weights, followed.expand_as(happened), ranks),
     }

@@ -16,6 +16,7 @@ from clinical.worldmodel.config import LossConfig
 from clinical.worldmodel.grounding import Lesson, grounding, outcomes
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.predictor import Plan
+from clinical.worldmodel.ranks import ALONE, Ranks
 from clinical.worldmodel.targets import members
 from clinical.worldmodel.tensorize import ACTION, MODALITY_COLUMN
 
@@ -65,8 +66,12 @@ def training_loss(
     config: LossConfig,
     corruption: Corruption,
     generator: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Float[Tensor, ""]]:
-    """The parts of the objective of design 7.5, and their weighted sum under `total`."""
+    """The parts of the objective of design 7.5, and their weighted sum under `total`.
+
+    With several ranks, the parts of this rank: their average over the ranks is that of the whole.
+    """
     context, num_heads = lesson.context, model.config.num_heads
     is_kept, is_exact = _corrupt(context, corruption, generator)
     encoded = model.encode(context, is_kept=is_kept, is_exact=is_exact)
@@ -80,19 +85,23 @@ def training_loss(
     plan = true_plan(model, lesson, events, is_given >= corruption.plan)
     latents = model.predictor(reading.state, lesson.bounds, plan)
     is_target = found.is_followed & (inside.counts > 0).reshape(shape)
-    match, spread = _latent_parts(model, latents, targets, is_target, lesson, config, generator)
+    match, spread = _latent_parts(
+        model, latents, targets, is_target, lesson, config, generator, ranks
+    )
     head = torch.randint(num_heads, lesson.row.shape, generator=generator, device=targets.device)
     question = torch.arange(len(head), device=head.device)
     spoken = latents[question, :, head][:, :, None]
     raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds)
     weight = lesson.bootstrap[question, head]
-    parts = {"latent": match, "sigreg": spread} | grounding(raw, found, weight)
+    parts = {"latent": match, "sigreg": spread} | grounding(raw, found, weight, ranks)
     states = reading.state[:, None].expand(-1, targets.shape[1], -1)
     guessed = model.inverse(torch.cat([states, targets], dim=-1))
     inverse = torch.nn.functional.binary_cross_entropy_with_logits(
         guessed, found.actions, reduction="none"
     )
-    parts["inverse"] = objective.masked_mean(inverse, is_target[..., None].expand_as(inverse))
+    parts["inverse"] = objective.masked_mean(
+        inverse, is_target[..., None].expand_as(inverse), ranks
+    )
     ground = 2 * parts["values"] + parts["measured"] + parts["happened"]
     parts["total"] = (
         (1 - config.regulariser) * match
@@ -111,19 +120,22 @@ def _latent_parts(
     lesson: Lesson,
     config: LossConfig,
     generator: torch.Generator,
+    ranks: Ranks,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     num_heads = latents.shape[2]
-    projected, foretold = model.projector(targets[is_target], latents[is_target].flatten(0, 1))
+    projected, foretold = model.projector(
+        targets[is_target], latents[is_target].flatten(0, 1), ranks
+    )
     foretold = foretold.reshape(-1, num_heads, foretold.shape[-1])
     question, _ = torch.nonzero(is_target, as_tuple=True)
-    match = objective.latent_loss(foretold, projected, lesson.bootstrap[question])
+    match = objective.latent_loss(foretold, projected, lesson.bootstrap[question], ranks)
     # One window per question: windows of one question are no independent sample.
     luck = torch.rand(len(question), generator=generator, device=latents.device)
     best = torch.zeros(len(targets), device=latents.device)
     best = best.scatter_reduce(0, question, luck, reduce="amax", include_self=True)
     chosen = projected[luck == best[question]]
-    along = objective.directions(targets.shape[-1], config, generator)
-    return match, objective.sigreg(chosen, along, config)
+    along = objective.directions(targets.shape[-1], config, generator, ranks)
+    return match, objective.sigreg(chosen, along, config, ranks)
 
 
 def _corrupt(

@@ -62,12 +62,14 @@ class MemoryLayer(nn.Module):
         gap: Float[Tensor, "B T"],
         initial: Float[Tensor, "B D"],
     ) -> Float[Tensor, "B T D"]:
-        """The memory after each bundle."""
-        entering, decay, value = self.gates(self.norm(bundles)).chunk(3, dim=-1)
-        entering = entering.sigmoid()
-        slowness = nn.functional.softplus(self.rate) * 2 * decay.sigmoid()
-        keep = (-slowness * gap.log1p()[..., None]).exp() * (1 - entering)
-        return scan(keep, entering * value.tanh(), initial)
+        """The memory after each bundle; the recurrence runs in float32, also amid autocast."""
+        gates = self.gates(self.norm(bundles))
+        with torch.autocast(gates.device.type, enabled=False):
+            entering, decay, value = gates.float().chunk(3, dim=-1)
+            entering = entering.sigmoid()
+            slowness = nn.functional.softplus(self.rate) * 2 * decay.sigmoid()
+            keep = (-slowness * gap.log1p()[..., None]).exp() * (1 - entering)
+            return scan(keep, entering * value.tanh(), initial)
 
     def faded(self, memory: Float[Tensor, "n D"], gap: Float[Tensor, " n"]) -> Float[Tensor, "n D"]:
         """The memory `gap` later, nothing having happened."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from clinical.worldmodel.config import QUANTILES, LossConfig, ModelConfig
+from clinical.worldmodel.ranks import ALONE, Ranks
 
 
 class Projector(nn.Module):
@@ -26,24 +27,49 @@ class Projector(nn.Module):
 
     @override
     def forward(
-        self, targets: Float[Tensor, "n L"], predicted: Float[Tensor, "m L"]
+        self,
+        targets: Float[Tensor, "n L"],
+        predicted: Float[Tensor, "m L"],
+        ranks: Ranks = ALONE,
     ) -> tuple[Float[Tensor, "n L"], Float[Tensor, "m L"]]:
         """Both, projected by one and the same map."""
         wide, wide_predicted = self.into(targets), self.into(predicted)
-        if self.training:
-            mean, variance = wide.mean(0), wide.var(0, unbiased=False)
-            normed = self.norm(wide)  # also updates the running statistics
-        else:
+        if not self.training:
             mean, variance = self.norm.running_mean, self.norm.running_var
-            normed = self.norm(wide)
+        elif ranks.number == 1:
+            mean, variance = wide.mean(0), wide.var(0, unbiased=False)
+        else:
+            mean, variance = self._over_ranks(wide, ranks)
         assert mean is not None
         assert variance is not None
         scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        if self.training and ranks.number > 1:
+            normed = (wide - mean) * scale + self.norm.bias
+        else:
+            normed = self.norm(wide)  # while training it also updates the running statistics
         normed_predicted = (wide_predicted - mean) * scale + self.norm.bias
         activate = nn.functional.silu
         projected: Tensor = self.out(activate(normed))
         projected_predicted: Tensor = self.out(activate(normed_predicted))
         return projected, projected_predicted
+
+    def _over_ranks(
+        self, wide: Float[Tensor, "n W"], ranks: Ranks
+    ) -> tuple[Float[Tensor, " W"], Float[Tensor, " W"]]:
+        """Mean and variance of the rows of all ranks; the running statistics learn of them."""
+        mean = ranks.mean_row(wide)
+        variance = ranks.mean_row((wide - mean).square())
+        num = ranks.rows(len(wide), wide)
+        running_mean, running_variance = self.norm.running_mean, self.norm.running_var
+        assert running_mean is not None
+        assert running_variance is not None
+        assert self.norm.num_batches_tracked is not None
+        with torch.no_grad():
+            running_mean.lerp_(mean, self.norm.momentum or 0.0)
+            unbiased = variance * num / (num - 1).clamp(min=1.0)
+            running_variance.lerp_(unbiased, self.norm.momentum or 0.0)
+            self.norm.num_batches_tracked += 1
+        return mean, variance
 
 
 def knots(config: LossConfig) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
@@ -55,26 +81,39 @@ def knots(config: LossConfig) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]
     return points, weights
 
 
-def directions(width: int, config: LossConfig, generator: torch.Generator) -> Float[Tensor, "L M"]:
-    """Random unit vectors, one per column."""
+def directions(
+    width: int, config: LossConfig, generator: torch.Generator, ranks: Ranks = ALONE
+) -> Float[Tensor, "L M"]:
+    """Random unit vectors, one per column, the same on every rank.
+
+    The mean of Gaussian draws points nowhere in particular, as each of them does.
+    """
     drawn = torch.randn(width, config.num_directions, generator=generator, device=generator.device)
+    drawn = ranks.mean(drawn)
     unit: Tensor = drawn / drawn.norm(dim=0, keepdim=True)
     return unit
 
 
 def sigreg(
-    latents: Float[Tensor, "n L"], along: Float[Tensor, "L M"], config: LossConfig
+    latents: Float[Tensor, "n L"],
+    along: Float[Tensor, "L M"],
+    config: LossConfig,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, ""]:
     """How far latents are from a standard Gaussian (SIGReg: Balestriero & LeCun 2025).
 
     The mean over directions of the Epps–Pulley statistic (1983)
-    `n * integral |mean exp(i t x) - exp(-t²/2)|² exp(-t²/2) dt` over [-limit, limit].
+    `n * integral |mean exp(i t x) - exp(-t²/2)|² exp(-t²/2) dt` over [-limit, limit], of the rows
+    of all ranks together. Computed in float32, also amid autocast.
     """
-    points, weights = (part.to(latents.device) for part in knots(config))
-    angles = (latents.float() @ along)[..., None] * points
-    gaussian = (-(points**2) / 2).exp()
-    gap = (angles.cos().mean(0) - gaussian) ** 2 + angles.sin().mean(0) ** 2
-    statistic: Tensor = len(latents) * (gap * gaussian * weights).sum(-1).mean()
+    with torch.autocast(latents.device.type, enabled=False):
+        points, weights = (part.to(latents.device) for part in knots(config))
+        angles = (latents.float() @ along)[..., None] * points
+        gaussian = (-(points**2) / 2).exp()
+        real, imaginary = ranks.mean_row(angles.cos()), ranks.mean_row(angles.sin())
+        gap = (real - gaussian) ** 2 + imaginary**2
+        num = ranks.rows(len(latents), latents)
+        statistic: Tensor = num * (gap * gaussian * weights).sum(-1).mean()
     return statistic
 
 
@@ -92,10 +131,11 @@ def latent_loss(
     predicted: Float[Tensor, "n K L"],
     targets: Float[Tensor, "n L"],
     weights: Float[Tensor, "n K"],
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, ""]:
     """Mean squared error of each head, weighted by how often its bootstrap drew the patient."""
     errors = ((predicted - targets[:, None]) ** 2).mean(-1)
-    return (errors * weights).sum() / weights.sum().clamp(min=1.0)
+    return (errors * weights).sum() / ranks.share(weights.sum()).clamp(min=1.0)
 
 
 def pinball(quantiles: Float[Tensor, "n X"], values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -105,10 +145,15 @@ def pinball(quantiles: Float[Tensor, "n X"], values: Float[Tensor, " n"]) -> Flo
     return torch.maximum(levels * gap, (levels - 1) * gap).mean(-1)
 
 
-def masked_mean(losses: Float[Tensor, "*n"], is_counted: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
-    """The mean over what counts; 0 where nothing does."""
+def masked_mean(
+    losses: Float[Tensor, "*n"], is_counted: Bool[Tensor, "*n"], ranks: Ranks = ALONE
+) -> Float[Tensor, ""]:
+    """The mean over what counts; 0 where nothing does.
+
+    With several ranks, the rank's part of the mean over all of them: their average is that mean.
+    """
     kept = torch.where(is_counted, losses, torch.zeros_like(losses))
-    return kept.sum() / is_counted.sum().clamp(min=1)
+    return kept.sum() / ranks.share(is_counted.sum()).clamp(min=1.0)
 
 
 def first_in_window(
