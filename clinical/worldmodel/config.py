@@ -41,6 +41,20 @@ class ModelConfig:
     clock_days: float = 1.0
     """The unit of the model's clock: what a day is to years of outpatient life, an hour is to a stay
     in intensive care. Gaps, delays, ages of values and rates are counted in it."""
+    has_hazards: bool = False
+    """Whether risks are read from hazards of the first happening, which compete with death, instead
+    of from one intensity per window."""
+    num_hazard_bins: int = 12
+    hazard_rank: int = 32
+    can_compose: bool = False
+    """Whether windows that end within twice the trained reach are foretold in two steps."""
+    has_variance: bool = False
+    """Whether each head also says how far the latent will lie from what it foretells."""
+
+    @property
+    def reach_days(self) -> float:
+        """The furthest day of which the model speaks."""
+        return self.windows_days[-1][1] * (2 if self.can_compose else 1)
 
     @property
     def horizons(self) -> tuple[Horizon, ...]:
@@ -70,6 +84,9 @@ class LossConfig:
     regulariser: float = 0.2
     grounding: float = 4.0
     inverse: float = 0.1
+    rollout: float = 0.5  # of the second step, where a model can compose
+    variance: float = 0.1  # of the likelihood of the latents, where a model has variances
+    variance_beta: float = 0.5
     num_directions: int = 64
     num_knots: int = 17
     knot_limit: float = 3.0
