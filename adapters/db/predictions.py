@@ -1,4 +1,4 @@
-"""Stored answers, the models that gave them, and the newest latent state of each patient.
+"""Stored answers, the models that gave them, and the latent state behind each.
 
 Knows the tables `predictions`, `model_versions` and `patient_states`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.prediction_rows import prediction_of, row_of
@@ -98,7 +98,7 @@ class SqlPredictions:
         return added is not None
 
     def _remember_state(self, prediction: Prediction) -> None:
-        """Keep the state of the latest cut, for similar-patient search."""
+        """Keep the state as a vector, for the search of similar patients."""
         trajectory = prediction.forecast.trajectory
         if trajectory is None or not trajectory.state:
             return
@@ -106,21 +106,11 @@ class SqlPredictions:
         state = struct.unpack(f"<{len(trajectory.state) // 4}f", trajectory.state)
         if len(state) > _MAX_DIMENSIONS or not all(map(math.isfinite, state)):
             return  # nothing that could be compared
-        fresh = {
+        row = {
             "prediction_id": request.prediction_id,
+            "patient_id": request.patient_id,
+            "manifest_digest": prediction.forecast.capsule.model.manifest_digest,
             "as_of": request.as_of,
             "state": list(state),
         }
-        key = {
-            "patient_id": request.patient_id,
-            "manifest_digest": prediction.forecast.capsule.model.manifest_digest,
-        }
-        self._connection.execute(
-            upsert(patient_states)
-            .values(**key, **fresh)
-            .on_conflict_do_update(
-                index_elements=list(key),
-                set_=fresh,
-                where=patient_states.c.as_of <= request.as_of,
-            )
-        )
+        self._connection.execute(insert(patient_states).values(row))

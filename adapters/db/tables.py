@@ -196,14 +196,35 @@ predictions = Table(
     Index(None, "manifest_digest"),
 )
 
+# One per prediction: similar patients are told by what followed, and after the newest state
+# nothing has followed yet. Scanned exactly: the vectors of one model are few and short.
 patient_states = Table(
     "patient_states",
     metadata,
-    Column("patient_id", Uuid, primary_key=True),
-    Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), primary_key=True),
-    Column("prediction_id", Uuid, ForeignKey("predictions.prediction_id"), nullable=False),
+    Column("patient_id", Uuid, nullable=False),
+    Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), nullable=False),
+    Column("prediction_id", Uuid, ForeignKey("predictions.prediction_id"), primary_key=True),
     Column("as_of", _moment, nullable=False),
     Column("state", VECTOR(), nullable=False),
+    Index(None, "manifest_digest"),
+)
+
+# Where a reading of a patient's timeline can be taken up again; a few per patient.
+patient_memories = Table(
+    "patient_memories",
+    metadata,
+    Column(
+        "patient_id", Uuid, ForeignKey("patients.patient_id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), primary_key=True),
+    Column("prefix_digest", Text, primary_key=True),  # of exactly the events that were read
+    Column("num_events", Integer, nullable=False),
+    Column("known_until", _moment, nullable=False),
+    Column("code_version", Text, nullable=False),
+    Column("torch_version", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("data_digest", Text, nullable=False),
 )
 
 reviews = Table(

@@ -118,17 +118,18 @@ def _held_states(engine: Engine) -> list[tuple[UUID, list[float]]]:
         return [(row.prediction_id, row.numbers) for row in connection.execute(question)]
 
 
-def test_the_latent_state_of_the_latest_cut_is_kept_for_comparison(
+def test_the_latent_state_of_every_prediction_is_kept_for_comparison(
     open_unit_of_work: OpenUnitOfWork, engine: Engine
 ) -> None:
     early, late = _prediction("a"), _prediction("b", as_of=timedelta(days=1))
     _add(open_unit_of_work, late)
     _add(open_unit_of_work, early)
-    assert late.forecast.trajectory is not None
-    numbers = list(struct.unpack("<4f", late.forecast.trajectory.state))
-    [(prediction_id, held)] = _held_states(engine)
-    assert prediction_id == late.request.prediction_id
-    assert held == pytest.approx(numbers, rel=1e-6)
+    held = dict(_held_states(engine))
+    for prediction in (early, late):
+        trajectory = prediction.forecast.trajectory
+        assert trajectory is not None
+        numbers = list(struct.unpack("<4f", trajectory.state))
+        assert held[prediction.request.prediction_id] == pytest.approx(numbers, rel=1e-6)
 
 
 def test_a_state_that_is_no_number_is_stored_with_the_prediction_but_not_compared(
