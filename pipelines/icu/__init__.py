@@ -1,0 +1,1 @@
+"""Intensive care: open data sets of real, de-identified stays as timelines."""
