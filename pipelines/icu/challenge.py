@@ -80,7 +80,7 @@ def read_outcomes(path: Path) -> dict[str, StayOutcome]:
     with path.open(newline="") as file:
         rows = csv.DictReader(file)
         try:
-            if not rows.fieldnames or not _COLUMNS <= set(rows.fieldnames):
+            if not rows.fieldnames or not set(rows.fieldnames) >= _COLUMNS:
                 raise MalformedStayError("the table of outcomes lacks columns")
             return {row["RecordID"].strip(): _outcome(row) for row in rows}
         except (KeyError, ValueError, AttributeError) as error:
