@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -118,7 +119,8 @@ def _files(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def _stay(record_id: str, content: bytes, outcome: StayOutcome | None) -> Stay:
     digest = hashlib.sha256(content).digest()
-    source = _SourceOf(record_id, digest.hex(), UUID(bytes=digest[:16]))
+    patient = PatientRef(SITE, record_id)
+    source = _SourceOf(record_id, digest.hex(), UUID(bytes=digest[:16]), patient.patient_id)
     lines = content.decode("ascii", "replace").splitlines()
     if not lines or lines[0].strip() != "Time,Parameter,Value":
         raise MalformedStayError("the file of a stay has another layout")
@@ -144,10 +146,7 @@ class _SourceOf:
     record_id: str
     digest: str
     delivery_id: UUID
-
-    @property
-    def patient_id(self) -> UUID:
-        return PatientRef(SITE, self.record_id).patient_id
+    patient_id: UUID
 
     def row(self, number: int) -> Source:
         return Source(
@@ -221,6 +220,7 @@ def _patient(source: _SourceOf, facts: dict[str, str]) -> Event:
     )
 
 
+@cache
 def _moment(time: str) -> datetime | None:
     hours, _, minutes = time.partition(":")
     if not (hours.isdigit() and minutes.isdigit()):
