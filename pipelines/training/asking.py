@@ -64,15 +64,20 @@ def put_questions(
     per_patient: int,
     seed: int,
     device: str = "cpu",
+    days_of: Callable[[Case], Sequence[float]] = lambda case: case.asked_days,
 ) -> list[Asked]:
-    """Ask about each patient at up to `per_patient` of the moments when something became known."""
+    """Ask about each patient at up to `per_patient` of the moments that `days_of` gives.
+
+    Those are, unless others are given, when something became known and the record then was quiet.
+    """
     generator = torch.Generator().manual_seed(seed)
     answers = []
     with torch.no_grad():
         for patient, case in enumerate(cases):
-            order = torch.randperm(len(case.asked_days), generator=generator)
+            days = days_of(case)
+            order = torch.randperm(len(days), generator=generator)
             for place in sorted(order[:per_patient].tolist()):
-                day = case.asked_days[place]
+                day = days[place]
                 answers.append(_ask(model, tensorizer, case.timeline, patient, day, device))
     return answers
 

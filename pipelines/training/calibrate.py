@@ -58,21 +58,28 @@ def fit_platt(
     None where too few patients had the outcome, or too few went without it.
     """
     rows = [
-        (a.patient, a.risks[key].log_odds, a.risks[key].happened)
+        (a.patient, a.risks[key].log_odds, had)
         for a in asked
-        if a.risks[key].happened is not None
+        if (had := a.risks[key].happened) is not None
     ]
+    return platt_of(rows, limits, f"{run_name}/platt/{key[0]}/{key[1]}")
+
+
+def platt_of(
+    rows: Sequence[tuple[int, float, bool]], limits: AbstentionLimits, calibration_id: str
+) -> PlattCalibration | None:
+    """As `fit_platt`, for any score: `rows` are patient, log odds, and whether it happened."""
     with_outcome = {patient for patient, _, had in rows if had}
     without = {patient for patient, _, had in rows if not had}
     if min(len(with_outcome), len(without)) < limits.min_outcomes:
         return None
     weights = _patient_weights([patient for patient, _, _ in rows])
     logits = torch.tensor([odds for _, odds, _ in rows], dtype=torch.float64)
-    had = torch.tensor([float(bool(had)) for _, _, had in rows], dtype=torch.float64)
+    had = torch.tensor([float(had) for _, _, had in rows], dtype=torch.float64)
     slope, intercept = _newton(logits, had, weights)
     probability = torch.sigmoid(slope * logits + intercept)
     return PlattCalibration(
-        calibration_id=f"{run_name}/platt/{key[0]}/{key[1]}",
+        calibration_id=calibration_id,
         slope=slope,
         intercept=intercept,
         num_patients=len(with_outcome | without),

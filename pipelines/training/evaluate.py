@@ -5,6 +5,7 @@ sex. Figures are per question, weighted so that every patient counts once.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,34 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from clinical.worldmodel.calibrated import Calibration
+from clinical.worldmodel.calibrated import Calibration, QuantityCalibration
 from clinical.worldmodel.families import FORETOLD
 from clinical.worldmodel.vocabulary import Vocabulary
-from pipelines.training.asking import Asked
+from pipelines.training.asking import Asked, ValueAnswer
 
 _MIN_ROWS = 20
 _MIN_PATIENTS = 5
+_AGE_BANDS = {
+    "under 18": (-math.inf, 18.0),
+    "18 to 44": (18.0, 45.0),
+    "45 to 64": (45.0, 65.0),
+    "65 to 79": (65.0, 80.0),
+    "80 and over": (80.0, math.inf),
+}
+_GROUPS = ("female", "not female", *_AGE_BANDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupCoverage:
+    """How often the calibrated 90 % intervals of one window held the values of one group of patients.
+
+    A conformal interval covers its level over all patients together; nothing promises it of a group.
+    """
+
+    group: str
+    num_patients: int
+    num_values: int
+    coverage_90: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +55,7 @@ class ValueFigures:
     training_mean: float
     coverage_90: float | None  # of the calibrated interval, over the values that have one
     num_covered: int
+    groups: tuple[GroupCoverage, ...] = ()
 
     @property
     def skill(self) -> float:
@@ -75,10 +98,7 @@ def value_figures(
         errors.append(tuple(float(gap) for gap in gaps))  # type: ignore[arg-type]
         fitted = calibration.quantities.get(f"{key[0]}|{key[1]}")
         if fitted is not None:
-            offset = fitted.intervals[0].offset
-            low = np.array([answer.quantiles[0] for answer in answers]) - offset
-            high = np.array([answer.quantiles[4] for answer in answers]) + offset
-            inside += int(((low <= true) & (true <= high)).sum())
+            inside += sum(bool(_is_inside(answer, fitted)) for answer in answers)
             with_interval += len(answers)
     if not errors:
         return None
@@ -92,7 +112,51 @@ def value_figures(
         training_mean=mean,
         coverage_90=inside / with_interval if with_interval else None,
         num_covered=with_interval,
+        groups=tuple(coverage_by_group(asked, calibration, horizon)),
     )
+
+
+def coverage_by_group(
+    asked: Sequence[Asked], calibration: Calibration, horizon: str
+) -> list[GroupCoverage]:
+    """Coverage of the 90 % intervals of one window by sex and by age; groups without values are not told.
+
+    Patients whose age is unknown are of no age band.
+    """
+    covered: dict[str, list[tuple[int, bool]]] = {group: [] for group in _GROUPS}
+    for each in asked:
+        inside = [
+            is_inside
+            for (code, label), answer in each.values.items()
+            if label == horizon
+            and (is_inside := _is_inside(answer, calibration.quantities.get(f"{code}|{label}")))
+            is not None
+        ]
+        for group in _groups_of(each):
+            covered[group] += [(each.patient, is_inside) for is_inside in inside]
+    return [
+        GroupCoverage(
+            group=group,
+            num_patients=len({patient for patient, _ in rows}),
+            num_values=len(rows),
+            coverage_90=sum(is_inside for _, is_inside in rows) / len(rows),
+        )
+        for group, rows in covered.items()
+        if rows
+    ]
+
+
+def _groups_of(asked: Asked) -> tuple[str, ...]:
+    sex = "female" if asked.is_female else "not female"
+    ages = (band for band, (low, high) in _AGE_BANDS.items() if low <= asked.age_years < high)
+    return (sex, *ages)
+
+
+def _is_inside(answer: ValueAnswer, fitted: QuantityCalibration | None) -> bool | None:
+    if fitted is None:
+        return None
+    offset = fitted.intervals[0].offset
+    return answer.quantiles[0] - offset <= answer.measured <= answer.quantiles[4] + offset
 
 
 def risk_figures(
@@ -142,7 +206,7 @@ class _Rows:
 def _rows(asked: Sequence[Asked], key: tuple[str, str]) -> _Rows:
     kept = [a for a in asked if a.risks[key].happened is not None]
     patients = [a.patient for a in kept]
-    counts = {patient: patients.count(patient) for patient in set(patients)}
+    counts = Counter(patients)
     return _Rows(
         patient=patients,
         log_odds=np.array([a.risks[key].log_odds for a in kept]),
