@@ -20,7 +20,7 @@ from clinical.worldmodel.batch import TimelineBatch, join
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.tensorize import Tensorizer, day_of
 
-_QUIET_DAYS = 0.25
+_QUIET = 0.25  # of a unit of the model's clock: six hours of outpatient life
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -105,20 +105,20 @@ def case_of(timeline: Timeline, tensorizer: Tensorizer) -> Case | None:
         whole=whole,
         may_enter=_news(timeline, whole),
         shared_from_day=_shared_from_day(timeline),
-        asked_days=_quiet(lived),
+        asked_days=_quiet(lived, _QUIET * tensorizer.clock_days),
         end_day=min(deaths) if deaths else days[-1],
         followed_until=float("inf") if deaths else days[-1],
     )
 
 
-def _quiet(days: list[float]) -> tuple[float, ...]:
-    """The moments after which nothing became known for some hours: the ends of visits.
+def _quiet(days: list[float], least_days: float) -> tuple[float, ...]:
+    """The moments after which nothing became known for some time: the ends of visits.
 
     A question amid a visit is answered by the rest of that visit. Where the record is never quiet
     for that long, all moments.
     """
     gaps = zip(days, [*days[1:], float("inf")], strict=True)
-    quiet = tuple(day for day, following in gaps if following - day >= _QUIET_DAYS)
+    quiet = tuple(day for day, following in gaps if following - day >= least_days)
     return quiet if len(quiet) > 1 else tuple(days)
 
 
