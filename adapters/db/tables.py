@@ -217,8 +217,9 @@ patient_memories = Table(
         "patient_id", Uuid, ForeignKey("patients.patient_id", ondelete="CASCADE"), primary_key=True
     ),
     Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), primary_key=True),
-    Column("prefix_digest", Text, primary_key=True),  # of exactly the events that were read
+    Column("num_blocks", Integer, primary_key=True, autoincrement=False),
     Column("num_events", Integer, nullable=False),
+    Column("prefix_digest", Text, nullable=False),  # of exactly the events that were read
     Column("known_until", _moment, nullable=False),
     Column("code_version", Text, nullable=False),
     Column("torch_version", Text, nullable=False),

@@ -25,8 +25,9 @@ def upgrade() -> None:
         "patient_memories",
         sa.Column("patient_id", sa.Uuid(), nullable=False),
         sa.Column("manifest_digest", sa.Text(), nullable=False),
-        sa.Column("prefix_digest", sa.Text(), nullable=False),
+        sa.Column("num_blocks", sa.Integer(), nullable=False),
         sa.Column("num_events", sa.Integer(), nullable=False),
+        sa.Column("prefix_digest", sa.Text(), nullable=False),
         sa.Column("known_until", _MOMENT, nullable=False),
         sa.Column("code_version", sa.Text(), nullable=False),
         sa.Column("torch_version", sa.Text(), nullable=False),
@@ -45,7 +46,7 @@ def upgrade() -> None:
             name=op.f("fk_patient_memories_manifest_digest"),
         ),
         sa.PrimaryKeyConstraint(
-            "patient_id", "manifest_digest", "prefix_digest", name=op.f("pk_patient_memories")
+            "patient_id", "manifest_digest", "num_blocks", name=op.f("pk_patient_memories")
         ),
     )
     op.drop_constraint("pk_patient_states", "patient_states", type_="primary")
