@@ -26,6 +26,7 @@ from pipelines.training.card import documents
 from pipelines.training.dataset import Case, Split, by_split, case_of, digest_of
 from pipelines.training.diagnostics import Gate, diagnose
 from pipelines.training.evaluate import RiskFigures, ValueFigures, risk_figures, value_figures
+from pipelines.training.lessons import CaseLessons
 from pipelines.training.recipes import Recipe
 from pipelines.training.report import Report
 from pipelines.training.train import Progress, train
@@ -137,8 +138,8 @@ def _train(
     say("training")
     model = train(
         recipe,
-        cases[Split.TRAINING],
-        tensorizer,
+        CaseLessons(recipe, cases[Split.TRAINING], tensorizer),
+        vocabulary,
         device=device,
         watch=watch,
         state_file=_state_file(assignment),

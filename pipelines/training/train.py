@@ -1,11 +1,12 @@
-"""The training loop: questions drawn, loss made small, weights averaged at the end.
+"""The training loop: lessons drawn, loss made small, weights averaged at the end.
 
 Deterministic under a seed on one machine; a run that was cut off goes on from its last saved step
-and ends at the same weights. Knows nothing of files but its own saved state.
+and ends at the same weights. Knows nothing of files but its own saved state, and nothing of where
+lessons come from.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.learning import training_loss
 from clinical.worldmodel.randomness import initialise, seed_dropout
-from clinical.worldmodel.tensorize import Tensorizer
-from pipelines.training.dataset import Case, draw_day, lesson_of
+from clinical.worldmodel.vocabulary import Vocabulary
+from pipelines.training.lessons import Lessons
 from pipelines.training.recipes import Recipe
 
 _SAVE_EVERY = 100
@@ -47,8 +48,8 @@ class _Run:
 
 def train(
     recipe: Recipe,
-    cases: Sequence[Case],
-    tensorizer: Tensorizer,
+    lessons: Lessons,
+    vocabulary: Vocabulary,
     *,
     device: str = "cpu",
     watch: Callable[[Progress], None] = lambda _: None,
@@ -56,19 +57,15 @@ def train(
 ) -> Jepa:
     """The trained model, its weights averaged over the last part of the run.
 
-    `state_file` is written every hundred steps, and where it exists the run goes on from it.
+    Each step learns from what `lessons` draws. `state_file` is written every hundred steps, and where it exists the run goes on from it.
     """
-    run = _begin(recipe, tensorizer, device)
+    run = _begin(recipe, vocabulary, device)
     if state_file is not None and state_file.exists():
         _restore(run, state_file)
-    draws = _bootstrap(len(cases), recipe)
-    tokens = tensorizer.vocabulary.tokens
-    actions = torch.tensor(
-        [tokens[key] for key in tensorizer.vocabulary.actions], dtype=torch.int64, device=device
-    )
+    actions = action_tokens(vocabulary, device)
     run.model.train()
     while run.step < recipe.num_steps:
-        lesson = on_device(draw_lesson(recipe, cases, draws, tensorizer, run.generator), device)
+        lesson = on_device(lessons(run.generator), device)
         for group in run.optimiser.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(run.step, recipe)
         parts = training_loss(
@@ -93,15 +90,21 @@ def train(
     return _finished(run)
 
 
+def action_tokens(vocabulary: Vocabulary, device: str = "cpu") -> torch.Tensor:
+    """The tokens of the interventions that the inverse-dynamics head tells apart."""
+    tokens = [vocabulary.tokens[key] for key in vocabulary.actions]
+    return torch.tensor(tokens, dtype=torch.int64, device=device)
+
+
 def _on(generator: torch.Generator, device: str) -> torch.Generator:
     """A generator on the device, seeded by the next number of the one on the CPU."""
     seed = int(torch.randint(2**62, (1,), generator=generator))
     return torch.Generator(device).manual_seed(seed)
 
 
-def _begin(recipe: Recipe, tensorizer: Tensorizer, device: str) -> _Run:
+def _begin(recipe: Recipe, vocabulary: Vocabulary, device: str) -> _Run:
     generator = torch.Generator().manual_seed(recipe.seed)
-    model = Jepa(recipe.model, tensorizer.vocabulary)
+    model = Jepa(recipe.model, vocabulary)
     initialise(model, generator)
     seed_dropout(model, generator if device == "cpu" else _on(generator, device))
     model.to(device)
@@ -124,42 +127,6 @@ def _schedule(step: int, recipe: Recipe) -> float:
         return (step + 1) / recipe.warm_up_steps
     share = (step - recipe.warm_up_steps) / max(1, recipe.num_steps - recipe.warm_up_steps)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def _bootstrap(num_cases: int, recipe: Recipe) -> torch.Tensor:
-    """How often each head's resample of the patients drew each patient (Poisson bootstrap)."""
-    generator = torch.Generator().manual_seed(recipe.seed + 1)
-    return torch.poisson(torch.ones(num_cases, recipe.model.num_heads), generator=generator)
-
-
-def draw_lesson(
-    recipe: Recipe,
-    cases: Sequence[Case],
-    draws: torch.Tensor,
-    tensorizer: Tensorizer,
-    generator: torch.Generator,
-) -> Lesson:
-    """Questions about some patients, each over the trained windows and one drawn at random."""
-    order = torch.randperm(len(cases), generator=generator)[: recipe.patients_per_step].tolist()
-    chosen = [place for place in order for _ in range(recipe.questions_per_patient)]
-    asked = [(cases[place], draw_day(cases[place], generator)) for place in chosen]
-    bounds = torch.tensor(recipe.model.windows_days, dtype=torch.float32)
-    bounds = bounds.expand(len(asked), -1, -1)
-    return lesson_of(
-        asked,
-        tensorizer,
-        torch.cat([bounds, _random_windows(len(asked), recipe, generator)], dim=1),
-        draws[chosen],
-    )
-
-
-def _random_windows(num: int, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """One window per question anywhere in the trained reach, short ones as often as long ones."""
-    reach = recipe.model.windows_days[-1][1]
-    luck = torch.rand(num, 2, generator=generator)
-    start = ((1 + 0.8 * reach) ** luck[:, 0] - 1).floor()
-    length = ((reach - start) ** luck[:, 1]).ceil().clamp(min=1.0)
-    return torch.stack([start, start + length], dim=-1)[:, None]
 
 
 def on_device(lesson: Lesson, device: str) -> Lesson:

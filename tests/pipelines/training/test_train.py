@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +18,10 @@ from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training import train as training
 from pipelines.training.dataset import Case
 from pipelines.training.diagnostics import diagnose, rank
+from pipelines.training.lessons import CaseLessons, draw_lesson
 from pipelines.training.recipes import Recipe, UnknownRecipeError, recipe
 from pipelines.training.run import STATE_FILE, Assignment, TooFewPatientsError, run
-from pipelines.training.train import Progress, draw_lesson, train
+from pipelines.training.train import Progress, train
 from tests.clinical.worldmodel.patients import living, question
 
 
@@ -28,13 +30,17 @@ def same(one: Jepa, other: Jepa) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
+def taught(recipe: Recipe, cases: list[Case], tensorizer: Tensorizer, **how: Any) -> Jepa:
+    return train(recipe, CaseLessons(recipe, cases, tensorizer), tensorizer.vocabulary, **how)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     tiny: Recipe, cases: list[Case], tensorizer: Tensorizer
 ):
-    first = train(tiny, cases, tensorizer)
+    first = taught(tiny, cases, tensorizer)
     torch.rand(7)  # the process-wide generator does not matter
-    assert same(first, train(tiny, cases, tensorizer))
-    assert not same(first, train(replace(tiny, seed=4), cases, tensorizer))
+    assert same(first, taught(tiny, cases, tensorizer))
+    assert not same(first, taught(replace(tiny, seed=4), cases, tensorizer))
 
 
 def test_a_run_that_was_cut_off_ends_at_the_same_weights(
@@ -55,13 +61,13 @@ def test_a_run_that_was_cut_off_ends_at_the_same_weights(
             raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        train(tiny, cases, tensorizer, watch=cut, state_file=state_file)
+        taught(tiny, cases, tensorizer, watch=cut, state_file=state_file)
     steps: list[int] = []
-    resumed = train(
+    resumed = taught(
         tiny, cases, tensorizer, watch=lambda p: steps.append(p.step), state_file=state_file
     )
     assert steps == [11, 12]
-    assert same(resumed, train(tiny, cases, tensorizer))
+    assert same(resumed, taught(tiny, cases, tensorizer))
 
 
 def test_every_part_of_the_objective_is_finite_and_every_weight_learns(
@@ -97,7 +103,7 @@ def test_every_part_of_the_objective_is_finite_and_every_weight_learns(
 
 def test_training_makes_the_loss_smaller(tiny: Recipe, cases: list[Case], tensorizer: Tensorizer):
     totals: list[float] = []
-    train(
+    taught(
         replace(tiny, num_steps=60),
         cases,
         tensorizer,
@@ -155,7 +161,7 @@ def test_rank_counts_the_dimensions_that_are_used():
 def test_collapsed_latents_fail_their_gates(
     tiny: Recipe, cases: list[Case], tensorizer: Tensorizer
 ):
-    model = train(tiny, cases, tensorizer)
+    model = taught(tiny, cases, tensorizer)
     broken = copy.deepcopy(model)
     with torch.no_grad():
         broken.projector.out.weight.mul_(1e-3)

@@ -1,0 +1,66 @@
+"""What one step of training learns from: questions about some patients, drawn at random.
+
+The loop knows only `Lessons`: whoever trains on other data brings another source. Whatever a source
+draws comes from the generator that it is given, so that a run that was cut off draws the same again.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from clinical.worldmodel.grounding import Lesson
+from clinical.worldmodel.tensorize import Tensorizer
+from pipelines.training.dataset import Case, draw_day, lesson_of
+from pipelines.training.recipes import Recipe
+
+Lessons = Callable[[torch.Generator], Lesson]
+
+
+class CaseLessons:
+    """Lessons about cases; each bootstrap head has a resample of the patients of its own."""
+
+    def __init__(self, recipe: Recipe, cases: Sequence[Case], tensorizer: Tensorizer) -> None:
+        self._recipe = recipe
+        self._cases = cases
+        self._tensorizer = tensorizer
+        self._draws = _bootstrap(len(cases), recipe)
+
+    def __call__(self, generator: torch.Generator) -> Lesson:
+        """The questions of one step."""
+        return draw_lesson(self._recipe, self._cases, self._draws, self._tensorizer, generator)
+
+
+def _bootstrap(num_cases: int, recipe: Recipe) -> torch.Tensor:
+    """How often each head's resample of the patients drew each patient (Poisson bootstrap)."""
+    generator = torch.Generator().manual_seed(recipe.seed + 1)
+    return torch.poisson(torch.ones(num_cases, recipe.model.num_heads), generator=generator)
+
+
+def draw_lesson(
+    recipe: Recipe,
+    cases: Sequence[Case],
+    draws: torch.Tensor,
+    tensorizer: Tensorizer,
+    generator: torch.Generator,
+) -> Lesson:
+    """Questions about some patients, each over the trained windows and one drawn at random."""
+    order = torch.randperm(len(cases), generator=generator)[: recipe.patients_per_step].tolist()
+    chosen = [place for place in order for _ in range(recipe.questions_per_patient)]
+    asked = [(cases[place], draw_day(cases[place], generator)) for place in chosen]
+    bounds = torch.tensor(recipe.model.windows_days, dtype=torch.float32)
+    bounds = bounds.expand(len(asked), -1, -1)
+    return lesson_of(
+        asked,
+        tensorizer,
+        torch.cat([bounds, _random_windows(len(asked), recipe, generator)], dim=1),
+        draws[chosen],
+    )
+
+
+def _random_windows(num: int, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """One window per question anywhere in the trained reach, short ones as often as long ones."""
+    reach = recipe.model.windows_days[-1][1]
+    luck = torch.rand(num, 2, generator=generator)
+    start = ((1 + 0.8 * reach) ** luck[:, 0] - 1).floor()
+    length = ((reach - start) ** luck[:, 1]).ceil().clamp(min=1.0)
+    return torch.stack([start, start + length], dim=-1)[:, None]
