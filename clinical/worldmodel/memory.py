@@ -8,6 +8,8 @@ with gates `g_t`, `i_t` and value `v_t` computed from bundle t alone (the class 
 2024, and minGRU, Feng et al. 2024). Both factors of `m_{t-1}` are in (0, 1), so it cannot grow.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,6 +22,50 @@ CHUNK = 256
 
 
 def scan(
+    keep: Float[Tensor, "B T D"], new: Float[Tensor, "B T D"], initial: Float[Tensor, "B D"]
+) -> Float[Tensor, "B T D"]:
+    """All `m_t = keep_t * m_{t-1} + new_t` of a chunk.
+
+    On a CPU one place after the other, where that is a tenth of the work; elsewhere all at once.
+    """
+    if keep.device.type != "cpu":
+        return doubling_scan(keep, new, initial)
+    new, initial = new.to(keep.dtype), initial.to(keep.dtype)
+    memories: Tensor = _Recurrence.apply(keep, new, initial)  # type: ignore[no-untyped-call]
+    return memories
+
+
+class _Recurrence(torch.autograd.Function):
+    """The recurrence by its definition, and its gradient by the same recurrence backwards."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, keep: Tensor, new: Tensor, initial: Tensor) -> Tensor:
+        memories = torch.empty_like(new)
+        before = initial
+        for kept, entered, memory in zip(
+            keep.unbind(1), new.unbind(1), memories.unbind(1), strict=True
+        ):
+            torch.addcmul(entered, kept, before, out=memory)
+            before = memory
+        ctx.save_for_backward(keep, memories, initial)
+        return memories
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keep, memories, initial = ctx.saved_tensors
+        arriving = gradients[0].unbind(1)
+        total = torch.empty_like(memories)
+        later, kept = total.unbind(1), keep.unbind(1)
+        later[-1].copy_(arriving[-1])
+        for place in range(len(arriving) - 2, -1, -1):
+            torch.addcmul(arriving[place], kept[place + 1], later[place + 1], out=later[place])
+        before = torch.cat([initial[:, None], memories[:, :-1]], dim=1)
+        return total * before, total, total[:, 0] * keep[:, 0]
+
+
+def doubling_scan(
     keep: Float[Tensor, "B T D"], new: Float[Tensor, "B T D"], initial: Float[Tensor, "B D"]
 ) -> Float[Tensor, "B T D"]:
     """All `m_t = keep_t * m_{t-1} + new_t` at once, by doubling steps (Hillis & Steele 1986).
