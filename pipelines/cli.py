@@ -12,7 +12,7 @@ app = typer.Typer(
 )
 
 # Each module has `register(app)`.
-_GROUPS = ("processes", "demo", "importing", "training", "audit", "benchmarks", "clinicians")
+_GROUPS = ("processes", "demo", "importing", "training", "icu", "audit", "benchmarks", "clinicians")
 
 for _group in _GROUPS:
     importlib.import_module(f"pipelines.commands.{_group}").register(app)

@@ -29,8 +29,17 @@ ADMISSION = datetime(2012, 1, 1, tzinfo=UTC)
 """The data set gives no dates: every stay begins here."""
 
 _SEX = {"0": "female", "1": "male"}
-_UNITS = {"1": "coronary care", "2": "cardiac surgery recovery", "3": "medical", "4": "surgical"}
 _UNIT_SYSTEM = "https://physionet.org/content/challenge-2012/icu-type"
+ICU_TYPES = {
+    number: Code(_UNIT_SYSTEM, number, f"Intensive care unit: {name}")
+    for number, name in (
+        ("1", "coronary care"),
+        ("2", "cardiac surgery recovery"),
+        ("3", "medical"),
+        ("4", "surgical"),
+    )
+}
+"""The kinds of unit that the challenge knows, by its numbers."""
 _VENTILATED = Code(CodeSystem.SNOMED_CT, "40617009", "Artificial respiration")
 _NOT_KNOWN = "-1"
 _COLUMNS = {"RecordID", "SAPS-I", "SOFA", "Length_of_stay", "Survival", "In-hospital_death"}
@@ -164,9 +173,9 @@ def _event(source: _SourceOf, number: int, time: str, parameter: str, text: str)
     if moment is None or text == _NOT_KNOWN:
         return None
     if parameter == "ICUType":
-        if text not in _UNITS:
+        if text not in ICU_TYPES:
             return None
-        unit = Code(_UNIT_SYSTEM, text, f"Intensive care unit: {_UNITS[text]}")
+        unit = ICU_TYPES[text]
         return _observed(source, number, moment, unit, value=True, flags={Flag.UNMAPPED_CODE})
     if parameter == "MechVent":
         return _observed(source, number, moment, _VENTILATED, value=True)
