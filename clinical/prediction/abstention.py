@@ -16,6 +16,8 @@ class AbstentionReason(StrEnum):
     NEVER_MEASURED = "never_measured"  # the patient has no value from which to forecast
     PATIENT_DECEASED = "patient_deceased"  # the record says so: there is no course to foretell
     MODEL_NOT_NUMERIC = "model_not_numeric"  # the model answered with something that is no number
+    SUPPORT_UNKNOWN = "support_unknown"  # nothing says how usual the plans are
+    PLAN_UNUSUAL = "plan_unusual"  # the best plan was hardly ever followed by similar patients
 
 
 @dataclass(frozen=True, slots=True)
