@@ -13,7 +13,7 @@ from torch import Tensor
 from clinical.timeline.event import Event
 
 # How a field's numbers change when timelines are joined: they count rows of another table.
-_COUNTS_INTO = {
+COUNTS_INTO = {
     "event_concept": "concept_token",
     "event_value_concept": "concept_token",
     "event_bundle": "bundle_day",
@@ -107,7 +107,7 @@ def join(batches: list[TimelineBatch]) -> TimelineBatch:
         if isinstance(columns[0], tuple):
             joined[field.name] = tuple(item for column in columns for item in column)
             continue
-        table = _COUNTS_INTO.get(field.name)
+        table = COUNTS_INTO.get(field.name)
         if table is not None:
             columns = _shifted(columns, [len(getattr(batch, table)) for batch in batches])
         joined[field.name] = torch.cat(columns)
