@@ -5,6 +5,7 @@ Knows numbers only. Frozen: a trained model is what its configuration says.
 
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from clinical.prediction.horizon import Horizon
@@ -13,6 +14,34 @@ CODE_VERSION = "worldmodel/1"
 """Changes whenever the same weights would give other numbers."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+class Target(StrEnum):
+    """What is foretold of a window (ablation A of the design; all but the first are for comparison)."""
+
+    WINDOW = "window"
+    """What happens inside it, seen without any of the past."""
+    STATE = "state"
+    """The state at its end, which holds the past as well: much of it can be foretold by copying."""
+    BOTH = "both"
+
+
+class Teacher(StrEnum):
+    """Whose latents are the targets (ablation B)."""
+
+    ONLINE = "online"
+    """The network's own, and gradients go through them."""
+    EMA = "ema"
+    """A slowly following copy's, without gradients."""
+
+
+class Regulariser(StrEnum):
+    """What keeps latents from collapsing (ablation B)."""
+
+    SIGREG = "sigreg"
+    SUBSPACE = "subspace"
+    VICREG = "vicreg"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +79,10 @@ class ModelConfig:
     """Whether windows that end within twice the trained reach are foretold in two steps."""
     has_variance: bool = False
     """Whether each head also says how far the latent will lie from what it foretells."""
+    target: Target = Target.WINDOW
+    teacher: Teacher = Teacher.ONLINE
+    weighs_horizons: bool = False
+    """Whether the latent error of each trained window is counted in units of its persistence error."""
 
     @property
     def reach_days(self) -> float:
@@ -74,7 +107,9 @@ class ModelConfig:
     def from_json(cls, values: dict[str, Any]) -> "ModelConfig":
         """The configuration that `to_json` wrote; raises TypeError for unknown names."""
         windows = tuple((float(s), float(e)) for s, e in values["windows_days"])
-        return cls(**{**values, "windows_days": windows})
+        target, teacher = values.get("target", "window"), values.get("teacher", "online")
+        chosen = {"target": Target(target), "teacher": Teacher(teacher), "windows_days": windows}
+        return cls(**{**values, **chosen})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +117,16 @@ class LossConfig:
     """Weights of the training objective; design section 7.5 with the grounding weight of 7.15."""
 
     regulariser: float = 0.2
+    kind: Regulariser = Regulariser.SIGREG
+    is_by_horizon: bool = False
+    """Whether each window of the question that has enough rows is regularised for itself."""
+    min_horizon_rows: int = 256
+    num_subspaces: int = 4
+    subspace_width: int = 16
+    covariance: float = 0.04  # of VICReg, beside its variance term
+    teacher_decay: float = 0.99
+    grounds_encoder: bool = True
+    """Whether the grounding losses teach the encoder, or the readouts alone (ablation G)."""
     grounding: float = 4.0
     inverse: float = 0.1
     rollout: float = 0.5  # of the second step, where a model can compose

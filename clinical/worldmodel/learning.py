@@ -17,6 +17,7 @@ from clinical.worldmodel.grounding import Lesson, grounding, outcomes
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.ranks import ALONE, Ranks
+from clinical.worldmodel.regulariser import Spread
 from clinical.worldmodel.targets import members
 from clinical.worldmodel.tensorize import ACTION, MODALITY_COLUMN
 
@@ -93,7 +94,7 @@ def training_loss(
     spoken = latents[question, :, head][:, :, None]
     raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds)
     weight = lesson.bootstrap[question, head]
-    parts = {"latent": match, "sigreg": spread} | grounding(raw, found, weight, ranks)
+    parts = {"latent": match, "spread": spread} | grounding(raw, found, weight, ranks)
     states = reading.state[:, None].expand(-1, targets.shape[1], -1)
     guessed = model.inverse(torch.cat([states, targets], dim=-1))
     inverse = torch.nn.functional.binary_cross_entropy_with_logits(
@@ -134,8 +135,7 @@ def _latent_parts(
     best = torch.zeros(len(targets), device=latents.device)
     best = best.scatter_reduce(0, question, luck, reduce="amax", include_self=True)
     chosen = projected[luck == best[question]]
-    along = objective.directions(targets.shape[-1], config, generator, ranks)
-    return match, objective.sigreg(chosen, along, config, ranks)
+    return match, Spread(targets.shape[-1], config, generator, ranks)(chosen)
 
 
 def _corrupt(

@@ -1,4 +1,4 @@
-"""What training makes small: latents that can be foretold, spread like a Gaussian, and grounded.
+"""What training makes small: latents that can be foretold, and readouts that are right.
 
 Knows the losses as mathematics; does not know the network, the optimiser or patients.
 """
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
-from clinical.worldmodel.config import QUANTILES, LossConfig, ModelConfig
+from clinical.worldmodel.config import QUANTILES, ModelConfig
 from clinical.worldmodel.ranks import ALONE, Ranks
 
 
@@ -70,61 +70,6 @@ class Projector(nn.Module):
             running_variance.lerp_(unbiased, self.norm.momentum or 0.0)
             self.norm.num_batches_tracked += 1
         return mean, variance
-
-
-def knots(config: LossConfig) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Quadrature points on [0, limit] and their trapezoid weights, doubled for the negative half."""
-    points = torch.linspace(0.0, config.knot_limit, config.num_knots)
-    weights = torch.full_like(points, 2 * config.knot_limit / (config.num_knots - 1))
-    weights[0] /= 2
-    weights[-1] /= 2
-    return points, weights
-
-
-def directions(
-    width: int, config: LossConfig, generator: torch.Generator, ranks: Ranks = ALONE
-) -> Float[Tensor, "L M"]:
-    """Random unit vectors, one per column, the same on every rank.
-
-    The mean of Gaussian draws points nowhere in particular, as each of them does.
-    """
-    drawn = torch.randn(width, config.num_directions, generator=generator, device=generator.device)
-    drawn = ranks.mean(drawn)
-    unit: Tensor = drawn / drawn.norm(dim=0, keepdim=True)
-    return unit
-
-
-def sigreg(
-    latents: Float[Tensor, "n L"],
-    along: Float[Tensor, "L M"],
-    config: LossConfig,
-    ranks: Ranks = ALONE,
-) -> Float[Tensor, ""]:
-    """How far latents are from a standard Gaussian (SIGReg: Balestriero & LeCun 2025).
-
-    The mean over directions of the Epps–Pulley statistic (1983)
-    `n * integral |mean exp(i t x) - exp(-t²/2)|² exp(-t²/2) dt` over [-limit, limit], of the rows
-    of all ranks together. Computed in float32, also amid autocast.
-    """
-    with torch.autocast(latents.device.type, enabled=False):
-        points, weights = (part.to(latents.device) for part in knots(config))
-        angles = (latents.float() @ along)[..., None] * points
-        gaussian = (-(points**2) / 2).exp()
-        real, imaginary = ranks.mean_row(angles.cos()), ranks.mean_row(angles.sin())
-        gap = (real - gaussian) ** 2 + imaginary**2
-        num = ranks.rows(len(latents), latents)
-        statistic: Tensor = num * (gap * gaussian * weights).sum(-1).mean()
-    return statistic
-
-
-def sigreg_null(config: LossConfig) -> float:
-    """What `sigreg` is on average for samples that are Gaussian, whatever their number.
-
-    `E |mean exp(itx) - exp(-t²/2)|² = (1 - exp(-t²)) / n` for n standard normal x.
-    """
-    points, weights = knots(config)
-    gaussian = (-(points**2) / 2).exp()
-    return float(((1 - gaussian**2) * gaussian * weights).sum())
 
 
 def latent_loss(

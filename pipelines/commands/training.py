@@ -92,7 +92,7 @@ class _Shown:
         self._task = bar.add_task("training", total=None, losses="")
 
     def __call__(self, progress: "Progress") -> None:
-        names = ("latent", "sigreg", "values", "happened")
+        names = ("latent", "spread", "values", "happened")
         losses = " ".join(f"{name} {progress.losses[name]:.3f}" for name in names)
         self._bar.update(
             self._task, completed=progress.step, total=progress.num_steps, losses=losses

@@ -142,7 +142,7 @@ def _or_dash(number: float | None, digits: int = 3) -> str:
 
 
 def _plot_losses(figure: Figure, report: Report) -> None:
-    names = ("latent", "sigreg", "values", "measured", "happened", "inverse")
+    names = ("latent", "spread", "values", "measured", "happened", "inverse")
     axes = figure.subplots(1, len(names), sharex=True)
     steps = [row["step"] for row in report.losses]
     for name, axis in zip(names, axes, strict=True):

@@ -12,8 +12,8 @@ from torch import Tensor
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa, Reading
 from clinical.worldmodel.learning import true_plan
-from clinical.worldmodel.objective import directions, sigreg, sigreg_null
 from clinical.worldmodel.predictor import Plan
+from clinical.worldmodel.regulariser import directions, sigreg, sigreg_null
 from clinical.worldmodel.targets import members
 from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case, lesson_of

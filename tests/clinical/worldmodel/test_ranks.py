@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from clinical.worldmodel.config import LossConfig
-from clinical.worldmodel.objective import Projector, directions, latent_loss, masked_mean, sigreg
+from clinical.worldmodel.objective import Projector, latent_loss, masked_mean
 from clinical.worldmodel.randomness import initialise
 from clinical.worldmodel.ranks import ALONE, Ranks
+from clinical.worldmodel.regulariser import directions, sigreg
 from tests.clinical.worldmodel.conftest import SMALL
 
 CONFIG = LossConfig(num_directions=16)
