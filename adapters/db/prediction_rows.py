@@ -120,12 +120,15 @@ def _capsule_of(row: RowMapping) -> Capsule:
     )
 
 
-def _horizon(horizon: Horizon) -> list[int]:
-    return [horizon.start // _MICROSECOND, horizon.end // _MICROSECOND]
+def _horizon(horizon: Horizon) -> list[int | None]:
+    end = None if horizon.end is None else horizon.end // _MICROSECOND
+    return [horizon.start // _MICROSECOND, end]
 
 
-def _to_horizon(bounds: list[int]) -> Horizon:
-    return Horizon(bounds[0] * _MICROSECOND, bounds[1] * _MICROSECOND)
+def _to_horizon(bounds: list[int | None]) -> Horizon:
+    start, end = bounds
+    assert start is not None
+    return Horizon(start * _MICROSECOND, None if end is None else end * _MICROSECOND)
 
 
 def _code(code: Code | None) -> list[str] | None:

@@ -163,10 +163,9 @@ def _risk(prediction: Prediction, readout: Readout) -> dict[str, Any]:
     return {
         "outcome": _concept(readout.code, readout.name),
         "probabilityRange": {"low": _percent(widest.low), "high": _percent(widest.high)},
-        "whenPeriod": {
-            "start": _moment(as_of + horizon.start),
-            "end": _moment(as_of + horizon.end),
-        },
+        # A Period without an end is one that is not over: until discharge.
+        "whenPeriod": {"start": _moment(as_of + horizon.start)}
+        | ({} if horizon.end is None else {"end": _moment(as_of + horizon.end)}),
         "rationale": _rationale(readout, widest),
     }
 

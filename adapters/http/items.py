@@ -172,7 +172,7 @@ def _measurement(event: Event, unit: str) -> schemas.Measurement | None:
 
 def _estimates(readouts: list[Readout]) -> list[schemas.Estimate]:
     """Windows in the order in which they end; one that spans others stands after its last part."""
-    ordered = sorted(readouts, key=lambda r: (r.horizon.end, -r.horizon.start))
+    ordered = sorted(readouts, key=lambda r: r.horizon.order)
     return [_estimate(readout) for readout in ordered]
 
 
@@ -270,7 +270,9 @@ def _withheld(abstention: Abstention | None) -> schemas.WithheldReason | None:
 
 def _window(horizon: Horizon) -> schemas.HorizonWindow:
     return schemas.HorizonWindow(
-        label=horizon.label, start_hours=horizon.start / _HOUR, end_hours=horizon.end / _HOUR
+        label=horizon.label,
+        start_hours=horizon.start / _HOUR,
+        end_hours=None if horizon.end is None else horizon.end / _HOUR,
     )
 
 

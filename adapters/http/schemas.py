@@ -91,11 +91,11 @@ class WithheldReason(Shape):
 
 
 class HorizonWindow(Shape):
-    """The window after `as_of` that is spoken of."""
+    """The window after `as_of` that is spoken of; `end_hours` is None for "until discharge"."""
 
     label: str
     start_hours: float
-    end_hours: float
+    end_hours: float | None
 
 
 class ReviewStatus(Shape):

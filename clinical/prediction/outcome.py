@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
 
-from clinical.prediction.horizon import Horizon
+from clinical.prediction.horizon import UNTIL_DISCHARGE, Horizon
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import Event, EventKind, Phase, Standing
 from clinical.timeline.quantity import Quantity
@@ -25,6 +25,7 @@ class Risk(StrEnum):
     INPATIENT = "Hospital admission"  # an encounter of class IMP, ACUTE or NONAC begins
     NEW_CONDITION = "New diagnosis"  # a condition is asserted that was not known at the question
     DEATH = "Death"
+    DEATH_IN_HOSPITAL = "Death in hospital"  # before the stay that the question falls into ends
 
 
 _EMERGENCY_CLASSES = frozenset({f"{CodeSystem.ACT}|EMER"})
@@ -36,6 +37,8 @@ def happened(risk: Risk, timeline: Timeline, as_of: datetime, horizon: Horizon) 
 
     `timeline` is everything held now, not the cut: outcomes are in what came later.
     """
+    if risk is Risk.DEATH_IN_HOSPITAL or horizon.end is None:
+        return _died_in_hospital(timeline, as_of) if _is_until_discharge(risk, horizon) else None
     after, until = as_of + horizon.start, as_of + horizon.end
     is_about_conditions = risk is Risk.NEW_CONDITION
     known_conditions = _condition_codes(timeline.cut(as_of)) if is_about_conditions else frozenset()
@@ -62,8 +65,11 @@ def next_value(
     """The first value of `code` measured within the window, in `unit`; None where there is none.
 
     `convert` gives a quantity in another unit, or None where that cannot be done: such a value
-    does not count as measured, and neither does one known only as a bound.
+    does not count as measured, and neither does one known only as a bound. A window without an end
+    has no first value that could be waited for: None.
     """
+    if horizon.end is None:
+        return None
     after, until = as_of + horizon.start, as_of + horizon.end
     measured: list[tuple[datetime, bytes, float]] = []
     for event in _later(timeline, as_of):
@@ -87,7 +93,7 @@ def _later(timeline: Timeline, as_of: datetime) -> Iterator[Event]:
 
 def _is(risk: Risk, event: Event, known_conditions: frozenset[str]) -> bool:
     match risk:
-        case Risk.DEATH:
+        case Risk.DEATH | Risk.DEATH_IN_HOSPITAL:
             return event.kind is EventKind.DEATH
         case Risk.NEW_CONDITION:
             return (
@@ -99,6 +105,28 @@ def _is(risk: Risk, event: Event, known_conditions: frozenset[str]) -> bool:
             return _begins_encounter(event, _EMERGENCY_CLASSES)
         case Risk.INPATIENT:
             return _begins_encounter(event, _INPATIENT_CLASSES)
+
+
+def _is_until_discharge(risk: Risk, horizon: Horizon) -> bool:
+    return risk is Risk.DEATH_IN_HOSPITAL and horizon == UNTIL_DISCHARGE
+
+
+def _died_in_hospital(timeline: Timeline, as_of: datetime) -> bool | None:
+    """Whether a death came no later than the next end of a stay; None where neither is on record."""
+    later = list(_later(timeline, as_of))
+    times = [e.occurred_at for e in later if _ends_stay(e) and e.occurred_at is not None]
+    discharged = min((time.latest for time in times), default=None)
+    deaths = [e.occurred_at for e in later if e.kind is EventKind.DEATH]
+    if discharged is None:
+        return None
+    if any(death is None for death in deaths):
+        return None  # died, nobody says when
+    return any(death is not None and death.earliest <= discharged for death in deaths)
+
+
+def _ends_stay(event: Event) -> bool:
+    is_end = event.kind is EventKind.ENCOUNTER and event.phase is Phase.END
+    return is_end and bool(_keys(event) & _INPATIENT_CLASSES)
 
 
 def _begins_encounter(event: Event, classes: frozenset[str]) -> bool:

@@ -79,8 +79,13 @@ events = st.builds(
     flags=st.frozensets(st.sampled_from(Flag)),
 )
 
-horizons = st.tuples(st.integers(0, 10**14), st.integers(1, 10**14)).map(
-    lambda pair: Horizon(timedelta(microseconds=pair[0]), timedelta(microseconds=sum(pair)))
+horizons = st.builds(
+    lambda start, length: Horizon(
+        timedelta(microseconds=start),
+        None if length is None else timedelta(microseconds=start + length),
+    ),
+    st.integers(0, 10**14),
+    st.none() | st.integers(1, 10**14),
 )
 actions = st.builds(
     Action,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from adapters.fhir.outbound import NothingToWriteBackError, write_back_bundle
 from adapters.fhir.release import resource_class
 from clinical.prediction.abstention import Abstention, AbstentionReason
-from clinical.prediction.horizon import Horizon
+from clinical.prediction.horizon import UNTIL_DISCHARGE, Horizon
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint, Prediction
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest
@@ -123,6 +123,14 @@ def test_the_window_the_data_cut_and_the_basis_are_stated() -> None:
     assert assessment["method"] == {"text": "small 1"}
     assert assessment["subject"] == {"reference": "Patient/p1"}
     assert assessment["prediction"][0]["outcome"]["coding"][0]["system"] == "http://snomed.info/sct"
+
+
+def test_a_risk_until_discharge_is_a_period_that_is_not_over_and_valid() -> None:
+    said = resources(write_back_bundle(write_back(replace(risk(), horizon=UNTIL_DISCHARGE))))
+    text = json.dumps(said["RiskAssessment"])
+    assert set(said["RiskAssessment"]["prediction"][0]["whenPeriod"]) == {"start"}
+    resource_class("RiskAssessment").model_validate_json(text)
+    assert list(fhirkit.validate(text)) == []
 
 
 def test_everything_asserted_by_ai_is_labelled_and_the_verifier_is_named() -> None:

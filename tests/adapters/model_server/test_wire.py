@@ -87,8 +87,13 @@ timelines = st.builds(
     moments,
     st.none() | moments,
 )
-horizons = st.tuples(st.integers(0, 10**12), st.integers(1, 10**12)).map(
-    lambda pair: Horizon(timedelta(microseconds=pair[0]), timedelta(microseconds=pair[0] + pair[1]))
+horizons = st.builds(
+    lambda start, length: Horizon(
+        timedelta(microseconds=start),
+        None if length is None else timedelta(microseconds=start + length),
+    ),
+    st.integers(0, 10**12),
+    st.none() | st.integers(1, 10**12),
 )
 actions = st.builds(
     Action,

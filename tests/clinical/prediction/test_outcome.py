@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clinical.prediction.horizon import Horizon
+from clinical.prediction.horizon import UNTIL_DISCHARGE, Horizon
 from clinical.prediction.outcome import Risk, happened, next_value
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import Event, EventKind, Phase, Standing
@@ -140,3 +140,37 @@ def test_there_is_no_next_value_where_nothing_computable_was_measured():
     assert first_value(measured(120, quantity=Quantity(Decimal(9), "mmol/L"))) is None
     assert first_value(event("a", at=50, value="95")) is None
     assert first_value(event("a", at=120, value="95"), horizon=SECOND_WEEK) is None
+
+
+def discharge(at: float, code: Code = INPATIENT) -> Event:
+    return event("d", at=at, kind=EventKind.ENCOUNTER, code=code, phase=Phase.END, part="end")
+
+
+def stay(*events: Event) -> bool | None:
+    return ask(Risk.DEATH_IN_HOSPITAL, *events, horizon=UNTIL_DISCHARGE)
+
+
+def test_a_death_in_hospital_is_one_before_the_stay_ends():
+    assert stay(discharge(150), death(150)) is True
+    assert stay(discharge(150), death(140)) is True
+    assert stay(discharge(150), death(151)) is False
+    assert stay(discharge(150)) is False
+
+
+def test_a_stay_that_has_not_ended_has_no_outcome():
+    assert stay(FOLLOWED) is None
+    assert stay(discharge(90), FOLLOWED) is None
+    assert stay(discharge(150, EMERGENCY), FOLLOWED) is None
+    nobody_says_when = replace(death(150), occurred_at=None, recorded_at=hours(150))
+    assert stay(discharge(150), nobody_says_when) is None
+
+
+def test_only_death_in_hospital_can_be_asked_until_discharge():
+    assert ask(Risk.EMERGENCY, encounter("e", 120), FOLLOWED, horizon=UNTIL_DISCHARGE) is None
+    assert ask(Risk.DEATH_IN_HOSPITAL, discharge(150), death(150)) is None
+    code, unit = Code(CodeSystem.LOINC, "2339-0"), "mg/dL"
+    timeline = Timeline.of(PATIENT, [event("g", at=120)])
+    assert (
+        next_value(code, unit, timeline, ASKED_AT, UNTIL_DISCHARGE, convert=lambda q, _: 1.0)
+        is None
+    )

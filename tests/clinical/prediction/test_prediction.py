@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.action import Action
 from clinical.prediction.calibration import PlattCalibration
-from clinical.prediction.horizon import Horizon, ImpossibleHorizonError
+from clinical.prediction.horizon import UNTIL_DISCHARGE, Horizon, ImpossibleHorizonError
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint, Prediction
 from clinical.prediction.readout import Interval, Readout, ReadoutKind, UnansweredReadoutError
 from clinical.prediction.request import PredictionRequest
@@ -79,6 +79,17 @@ def request(**changes: object) -> PredictionRequest:
 )
 def test_a_horizon_has_a_label_in_the_unit_it_is_whole_in(start: int, end: int, label: str) -> None:
     assert Horizon(timedelta(hours=start), timedelta(hours=end)).label == label
+
+
+def test_a_horizon_without_an_end_is_until_discharge_and_stands_after_all_others() -> None:
+    assert UNTIL_DISCHARGE.label == "until discharge"
+    later = Horizon(timedelta(hours=6), None)
+    assert later.label == "after 6 h until discharge"
+    assert sorted([UNTIL_DISCHARGE, YEAR, later], key=lambda h: h.order) == [
+        YEAR,
+        later,
+        UNTIL_DISCHARGE,
+    ]
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, 1), (2, 1), (-1, 1)])
