@@ -190,13 +190,18 @@ class Jepa(nn.Module):
         return latents, self.readouts(latents, reading.state, reading.features, bounds)
 
     def cost(
-        self, reading: Reading, bounds: Float[Tensor, "1 H 2"], plans: Plan, goals: Goals
+        self,
+        reading: Reading,
+        bounds: Float[Tensor, "1 H 2"],
+        plans: Plan,
+        goals: Goals,
+        surprise: Float[Tensor, " n"] | None = None,
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n parts"]]:
         """The energy of each of `n` plans for the one patient of `reading`, and its parts."""
         num = len(plans.is_given)
         same = Reading(reading.state.expand(num, -1), reading.features.expand(num, -1, -1))
         latents, raw = self.forecast(same, bounds.expand(num, -1, -1), plans)
-        return energy(latents, raw, plans, goals)
+        return energy(latents, raw, plans, goals, surprise)
 
 
 def gaps(batch: TimelineBatch) -> Float[Tensor, " M"]:
