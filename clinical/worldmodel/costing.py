@@ -1,8 +1,8 @@
 """What a plan costs, in the units of the readouts: the seam between the model and any planner.
 
-Knows goals and raw readouts. Never searches for plans and never touches the network: a planner gives
-plans and gets energies. It speaks of the expected course among similar patients under a plan, not of
-the plan's effect. How usual a plan is among the training patients is not counted yet.
+Knows goals, raw readouts and how usual a plan is. Never searches for plans and never touches the
+network: a planner gives plans and gets energies. It speaks of the expected course among similar
+patients under a plan, not of the plan's effect.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import Tensor
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.readout import RawReadouts
 
-PARTS = ("goals", "risks", "burden", "disagreement")
+PARTS = ("goals", "risks", "burden", "disagreement", "behaviour")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,31 +27,51 @@ class Goals:
     horizon_weights: Float[Tensor, " H"]
     burden_per_action: float = 0.05
     disagreement_weight: float = 1.0
+    behaviour_weight: float = 0.05
 
 
 def energy(
-    latents: Float[Tensor, "n H K L"], raw: RawReadouts, plan: Plan, goals: Goals
-) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 4"]]:
+    latents: Float[Tensor, "n H K L"],
+    raw: RawReadouts,
+    plan: Plan,
+    goals: Goals,
+    surprise: Float[Tensor, " n"] | None = None,
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 5"]]:
     """The energy of each plan, less being better, and its parts in the order of `PARTS`.
 
-    Summed over horizons, for a goal missed early counts as one missed late (design 7.9). The
-    deviation of a quantity is its mean distance from the goal over the foretold quantiles.
+    Summed over horizons, for a goal missed early counts as one missed late (design 7.9). `surprise`
+    is the negative logarithm of the probability that similar patients were treated so, in nats;
+    without it that part is nothing.
     """
     weights = goals.horizon_weights
-    low = torch.nan_to_num(goals.low, nan=-torch.inf)[:, None]
-    high = torch.nan_to_num(goals.high, nan=torch.inf)[:, None]
-    outside = (low - raw.quantiles).clamp(min=0.0) + (raw.quantiles - high).clamp(min=0.0)
-    missed = outside.mean(dim=(2, 4)).sum(-1)
-    risks = (-torch.expm1(-raw.intensity).mean(2) * goals.risk_weights).sum(-1)
-    spread = (latents - latents.mean(2, keepdim=True)).square().mean((2, 3)).sqrt()
     num_actions = (plan.is_action & plan.is_given[:, None]).sum(1)
+    spread = (latents - latents.mean(2, keepdim=True)).square().mean((2, 3)).sqrt()
+    unusual = spread.new_zeros(len(spread)) if surprise is None else surprise.to(spread)
     parts = torch.stack(
         [
-            (missed * weights).sum(1),
-            (risks * weights).sum(1),
+            (missed(raw, goals).mean(-1) * weights).sum(1),
+            (risk(raw, goals).mean(-1) * weights).sum(1),
             goals.burden_per_action * num_actions,
             goals.disagreement_weight * (spread * weights).sum(1),
+            goals.behaviour_weight * unusual,
         ],
         dim=1,
     )
     return parts.sum(1), parts
+
+
+def missed(raw: RawReadouts, goals: Goals) -> Float[Tensor, "n H K"]:
+    """How far the quantities lie outside their goals, in standard deviations, summed over goals.
+
+    Of each quantity it is the mean distance over the foretold quantiles: a wide forecast that
+    reaches beyond the goal misses it in part.
+    """
+    low = torch.nan_to_num(goals.low, nan=-torch.inf)[:, None]
+    high = torch.nan_to_num(goals.high, nan=torch.inf)[:, None]
+    outside = (low - raw.quantiles).clamp(min=0.0) + (raw.quantiles - high).clamp(min=0.0)
+    return outside.mean(-1).sum(-1)
+
+
+def risk(raw: RawReadouts, goals: Goals) -> Float[Tensor, "n H K"]:
+    """The weighted sum of the probabilities of at least one happening in each window."""
+    return (-torch.expm1(-raw.intensity) * goals.risk_weights).sum(-1)
