@@ -149,6 +149,7 @@ class AbstentionLimits:
     max_width_ratio: float = 1.5  # of a quantity's 90 % interval to that of the training patients
     min_patients: int = 15  # calibration patients behind an interval
     min_outcomes: int = 8  # calibration patients with, and without, the outcome
+    min_support: float = 0.02  # of similar patients, for whom each decision of the best plan was taken
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the manifest."""
