@@ -13,6 +13,7 @@ from torch import Tensor
 from clinical.worldmodel import objective
 from clinical.worldmodel.batch import TimelineBatch
 from clinical.worldmodel.families import FAMILIES, FORETOLD
+from clinical.worldmodel.hazards import AT_ONCE, first_happening_loss
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.ranks import ALONE, Ranks
 from clinical.worldmodel.readout import RawReadouts, at_least_one_loss
@@ -47,6 +48,10 @@ class Outcomes:
     happened: Float[Tensor, "Q H F"]
     actions: Float[Tensor, "Q H n"]
     is_followed: Bool[Tensor, "Q H"]
+    # Where the model has hazards: days from the question to the first happening of each family
+    # within the trained reach (inf: none), and how long the record goes on.
+    first: Float[Tensor, "Q F"] | None = None
+    followed_days: Float[Tensor, " Q"] | None = None
 
 
 def outcomes(model: Jepa, lesson: Lesson, action_tokens: Int[Tensor, " n"]) -> Outcomes:
@@ -56,9 +61,7 @@ def outcomes(model: Jepa, lesson: Lesson, action_tokens: Int[Tensor, " n"]) -> O
     seen = members(future, lesson.future_row, lesson.day, lesson.bounds, lesson.may_enter)
     num_numeric = model.readouts.num_numeric
     values = _first_values(future, seen, num_numeric)
-    is_family = future.value_series >= num_numeric
-    families = torch.zeros(len(future.event_concept), len(FAMILIES), device=values.device)
-    families[future.value_event[is_family], future.value_series[is_family] - num_numeric] = 1.0
+    families = _families(future, num_numeric)
     happened = families.new_zeros(num_windows, families.shape[1])
     happened = happened.index_add(0, seen.window, families[seen.event]).clamp(max=1.0)
     done = members(
@@ -74,7 +77,29 @@ def outcomes(model: Jepa, lesson: Lesson, action_tokens: Int[Tensor, " n"]) -> O
         happened[:, : len(FORETOLD)].reshape(*shape, -1),
         actions.reshape(*shape, -1),
         lesson.bounds[..., 1] <= lesson.followed_days[:, None],
+        _first_happenings(model, lesson, families) if model.config.has_hazards else None,
+        lesson.followed_days,
     )
+
+
+def _families(future: TimelineBatch, num_numeric: int) -> Float[Tensor, "N f"]:
+    """1 where an event belongs to a family."""
+    is_family = future.value_series >= num_numeric
+    families = torch.zeros(len(future.event_concept), len(FAMILIES), device=future.birth_day.device)
+    families[future.value_event[is_family], future.value_series[is_family] - num_numeric] = 1.0
+    return families
+
+
+def _first_happenings(
+    model: Jepa, lesson: Lesson, families: Float[Tensor, "N f"]
+) -> Float[Tensor, "Q F"]:
+    reach = model.config.windows_days[-1][1]
+    bounds = lesson.bounds.new_tensor([[[0.0, reach]]]).expand(len(lesson.row), -1, -1)
+    seen = members(lesson.future, lesson.future_row, lesson.day, bounds, lesson.may_enter)
+    is_one = families[seen.event, : len(FORETOLD)] > 0
+    delay = torch.where(is_one, seen.delay[:, None], torch.inf)
+    first = delay.new_full((len(lesson.row), len(FORETOLD)), torch.inf)
+    return first.index_reduce(0, seen.window, delay, "amin")
 
 
 def _first_values(
@@ -108,9 +133,24 @@ def grounding(
     measured = torch.nn.functional.binary_cross_entropy_with_logits(
         raw.measured[:, :, 0], is_measured.float(), reduction="none"
     )
-    happened = at_least_one_loss(raw.intensity[:, :, 0], found.happened)
     return {
         "values": objective.masked_mean(errors * weights, is_measured, ranks),
         "measured": objective.masked_mean(measured * weights, followed.expand_as(measured), ranks),
-        "happened": objective.masked_mean(happened * weights, followed.expand_as(happened), ranks),
+        "happened": _happened_loss(raw, found, weights, ranks),
     }
+
+
+def _happened_loss(
+    raw: RawReadouts, found: Outcomes, weights: Float[Tensor, "Q 1 1"], ranks: Ranks
+) -> Float[Tensor, ""]:
+    """Of when things first happened, where the model has hazards; else of whether, window by window."""
+    if raw.hazards is None:
+        happened = at_least_one_loss(raw.intensity[:, :, 0], found.happened)
+        followed = found.is_followed[..., None]
+        return objective.masked_mean(happened * weights, followed.expand_as(happened), ranks)
+    assert found.first is not None
+    assert found.followed_days is not None
+    losses = first_happening_loss(raw.hazards, found.first, found.followed_days)
+    told = (found.followed_days > AT_ONCE * raw.hazards.clock_days)[:, None, None]
+    told = told.expand_as(losses)
+    return objective.masked_mean(losses * weights, told, ranks)

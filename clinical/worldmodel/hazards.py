@@ -47,6 +47,7 @@ class Hazards:
     bins: Float[Tensor, "b 2"]  # days after the question, without gaps from 0 on
     at_once: Float[Tensor, "Q K F"]
     rates: Float[Tensor, "Q b K F"]
+    clock_days: float = 1.0
 
     def incidence(self, bounds: Float[Tensor, "Q H 2"]) -> Float[Tensor, "Q H K F"]:
         """The chance of at least one happening in `(start, end]`, before death; float64.
@@ -80,6 +81,7 @@ class Hazards:
             self.bins,
             self.at_once[question, head][:, None],
             self.rates[question, :, head][:, :, None],
+            self.clock_days,
         )
 
     def _mass(self, bounds: Float[Tensor, "Q H 2"]) -> Float[Tensor, "Q H b1 K F"]:
@@ -130,18 +132,17 @@ def first_happening_loss(
     hazards: Hazards,
     first: Float[Tensor, "Q F"],
     followed: Float[Tensor, " Q"],
-    at_once_days: float,
 ) -> Float[Tensor, "Q K F"]:
     """Negative log-likelihood of the first happenings, in days after the question (inf: none).
 
     Censored where the record ends (`followed`), at death, and at the end of the last bin. What came
-    within `at_once_days` is known to have come at once, and what was followed for less says nothing.
+    within `AT_ONCE` is known to have come at once, and what was followed for less says nothing.
     """
     reach = hazards.bins[-1, 1]
     until = torch.minimum(first[:, DEATH], torch.minimum(followed, reach))[:, None]
     until = torch.where(_is_death(first), torch.minimum(followed, reach)[:, None], until)
     seen, time = first <= until, torch.minimum(first, until)
-    is_past = (time > at_once_days)[:, None]
+    is_past = (time > AT_ONCE * hazards.clock_days)[:, None]
     lasted = torch.minimum(time[..., None], hazards.bins[:, 1]) - hazards.bins[:, 0]
     exposed = lasted.clamp(min=0.0).transpose(1, 2)[:, :, None]  # Q b 1 F
     quiet = hazards.at_once + (hazards.rates * exposed).sum(1)
@@ -197,4 +198,4 @@ class HazardReadout(nn.Module):
         rates = self.levels.weight[:, 0] + torch.einsum("qbkr,qfr->qbkf", shared, own)
         hurdle = self.levels.weight[:, 1] + shared[:, 0] @ self.hurdles.weight.T
         per_day = nn.functional.softplus(rates) / (DAYS_PER_YEAR * self.clock_days)
-        return Hazards(bins, nn.functional.softplus(hurdle), per_day)
+        return Hazards(bins, nn.functional.softplus(hurdle), per_day, self.clock_days)

@@ -14,7 +14,8 @@ from clinical.worldmodel.config import ModelConfig
 from clinical.worldmodel.costing import Goals, energy
 from clinical.worldmodel.embedding import EventEmbedding
 from clinical.worldmodel.encoder import NUM_AGE_FEATURES, BundleEncoder, age_features
-from clinical.worldmodel.families import FAMILIES
+from clinical.worldmodel.families import FAMILIES, FORETOLD
+from clinical.worldmodel.hazards import HazardReadout, Hazards
 from clinical.worldmodel.memory import CHUNK, Memory
 from clinical.worldmodel.objective import Projector
 from clinical.worldmodel.predictor import Plan, Predictor
@@ -83,6 +84,7 @@ class Jepa(nn.Module):
         self.windows = WindowEncoder(config)
         self.predictor = Predictor(config)
         self.readouts = Readouts(config, len(vocabulary.numeric))
+        self.hazard_readout = HazardReadout(config) if config.has_hazards else None
         self.projector = Projector(config)
         self.inverse = nn.Sequential(
             nn.Linear(width + config.latent, width),
@@ -116,7 +118,11 @@ class Jepa(nn.Module):
             static = events.new_zeros(batch.num_timelines, events.shape[1])
             before = Remembered(self.memory.initial(batch.num_timelines), static)
         memories = self.memory(
-            _padded(batch, vectors, 0.0), _padded(batch, gap, 0.0), before.memory, chunk
+            _padded(batch, vectors, 0.0),
+            _padded(batch, gap, 0.0),
+            before.memory,
+            chunk,
+            _padded(batch, torch.ones_like(gap, dtype=torch.bool), filler=False),
         )
         memories = torch.cat([before.memory[:, None], memories], dim=1)
         days = _padded(batch, batch.bundle_day, torch.inf)
@@ -187,7 +193,25 @@ class Jepa(nn.Module):
         """The latents of every window (days after the question) and what is read from them."""
         plan = plan or Plan.usual_care(reading.state)
         latents = self.predictor(reading.state, bounds, plan)
-        return latents, self.readouts(latents, reading.state, reading.features, bounds)
+        hazards = self.hazards(reading, plan)
+        return latents, self.readouts(latents, reading.state, reading.features, bounds, hazards)
+
+    def hazards(self, reading: Reading, plan: Plan) -> Hazards | None:
+        """The hazards of the first happenings; None where the model reads intensities instead.
+
+        A bin sees the actions planned until it starts: no window that ends within or after it looks
+        further than its own end.
+        """
+        if self.hazard_readout is None:
+            return None
+        state, first = reading.state, self.readouts.num_numeric
+        bins = torch.tensor(self.hazard_readout.bins, dtype=torch.float32, device=state.device)
+        bins = bins.expand(len(state), -1, -1)
+        just_after = torch.nextafter(bins[..., 0], bins[..., 1])
+        latents = self.predictor(state, bins, plan, just_after)
+        families = reading.features[:, first : first + len(FORETOLD)]
+        hazards: Hazards = self.hazard_readout(latents, state, families)
+        return hazards
 
     def cost(
         self,
@@ -213,7 +237,7 @@ def gaps(batch: TimelineBatch) -> Float[Tensor, " M"]:
     return (day - before).clamp(min=0.0).float()
 
 
-def _padded(batch: TimelineBatch, values: Tensor, filler: float) -> Tensor:
+def _padded(batch: TimelineBatch, values: Tensor, filler: float | bool) -> Tensor:
     num_steps = int(batch.bundle_step.max()) + 1 if len(batch.bundle_step) else 0
     shape = (batch.num_timelines, num_steps, *values.shape[1:])
     return values.new_full(shape, filler).index_put((batch.bundle_row, batch.bundle_step), values)

@@ -92,7 +92,9 @@ def training_loss(
     head = torch.randint(num_heads, lesson.row.shape, generator=generator, device=targets.device)
     question = torch.arange(len(head), device=head.device)
     spoken = latents[question, :, head][:, :, None]
-    raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds)
+    hazards = model.hazards(reading, plan)
+    hazards = hazards and hazards.of_head(head)
+    raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds, hazards)
     weight = lesson.bootstrap[question, head]
     parts = {"latent": match, "spread": spread} | grounding(raw, found, weight, ranks)
     states = reading.state[:, None].expand(-1, targets.shape[1], -1)

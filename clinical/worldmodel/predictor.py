@@ -45,6 +45,9 @@ class Plan:
         )
 
 
+_LEAST_VARIANCE = 1e-4
+
+
 class PredictorLayer(nn.Module):
     """Attention and perceptron, conditioned on the state by zero-initialised AdaLN (Peebles & Xie 2023)."""
 
@@ -114,38 +117,71 @@ class Predictor(nn.Module):
         self.heads = nn.Linear(width, config.num_heads * config.latent)
         self.num_heads = config.num_heads
 
+        self.variance = (
+            nn.Linear(width, config.num_heads * config.latent) if config.has_variance else None
+        )
+
     @override
     def forward(
-        self, state: Float[Tensor, "Q D"], bounds: Float[Tensor, "Q H 2"], plan: Plan
+        self,
+        state: Float[Tensor, "Q D"],
+        bounds: Float[Tensor, "Q H 2"],
+        plan: Plan,
+        acted_until: Float[Tensor, "Q H"] | None = None,
     ) -> Float[Tensor, "Q H K L"]:
-        """One latent per horizon and head; `bounds` are the days at which each window starts and ends."""
+        """One latent per horizon and head; `bounds` are the days at which each window starts and ends.
+
+        A horizon sees the actions planned before `acted_until`, which is the window's end unless given.
+        """
+        return self.latents(self.tokens(state, bounds, plan, acted_until))
+
+    def latents(self, tokens: Float[Tensor, "Q H L"]) -> Float[Tensor, "Q H K L"]:
+        """What each head foretells, from the horizons' tokens."""
+        return torch.unflatten(self.heads(tokens), -1, (self.num_heads, -1))
+
+    def variances(self, tokens: Float[Tensor, "Q H L"]) -> Float[Tensor, "Q H K L"]:
+        """How far, squared, each head expects each number of the latent from what it foretells."""
+        assert self.variance is not None, "the model has no variances"
+        return torch.unflatten(
+            nn.functional.softplus(self.variance(tokens)) + _LEAST_VARIANCE,
+            -1,
+            (self.num_heads, -1),
+        )
+
+    def tokens(
+        self,
+        state: Float[Tensor, "Q D"],
+        bounds: Float[Tensor, "Q H 2"],
+        plan: Plan,
+        acted_until: Float[Tensor, "Q H"] | None = None,
+    ) -> Float[Tensor, "Q H L"]:
+        """The horizons after the last layer; see `forward`."""
         asked = window_features(bounds, self.clock_days)
         horizons = self.horizon(asked) + self.state(state)[:, None]
         delays = delay_features(plan.days / self.clock_days)
         actions = self.action(torch.cat([plan.actions, delays], dim=-1))
         lead = self.plan_tokens(plan.is_given.long())[:, None]
         tokens = torch.cat([lead, actions, horizons], dim=1)
-        may_see = visibility(plan, bounds)
+        may_see = visibility(plan, bounds[..., 1] if acted_until is None else acted_until)
         for layer in self.layers:
             tokens = layer(tokens, state, may_see)
-        latents = self.heads(tokens[:, -bounds.shape[1] :])
-        return torch.unflatten(latents, -1, (self.num_heads, -1))
+        asked_tokens: Tensor = tokens[:, -bounds.shape[1] :]
+        return asked_tokens
 
 
-def visibility(plan: Plan, bounds: Float[Tensor, "Q H 2"]) -> Bool[Tensor, "Q n n"]:
+def visibility(plan: Plan, acted_until: Float[Tensor, "Q H"]) -> Bool[Tensor, "Q n n"]:
     """Who may look at whom: everyone at itself and the plan token, and at actions before it.
 
-    "Before" is: before the window ends, for a horizon; not later, for an action.
+    "Before" is: before its `acted_until`, for a horizon; not later, for an action.
     """
     num, num_actions = plan.days.shape
-    num_horizons = bounds.shape[1]
+    num_horizons = acted_until.shape[1]
     length = 1 + num_actions + num_horizons
-    seen = torch.eye(length, dtype=torch.bool, device=bounds.device).repeat(num, 1, 1)
+    seen = torch.eye(length, dtype=torch.bool, device=plan.days.device).repeat(num, 1, 1)
     seen[:, :, 0] = True
     usable = plan.is_action & plan.is_given[:, None]
     actions = slice(1, 1 + num_actions)
     seen[:, actions, actions] |= (plan.days[:, None, :] <= plan.days[:, :, None]) & usable[:, None]
-    seen[:, 1 + num_actions :, actions] = (plan.days[:, None, :] < bounds[:, :, 1:]) & usable[
-        :, None
-    ]
+    is_before = plan.days[:, None, :] < acted_until[:, :, None]
+    seen[:, 1 + num_actions :, actions] = is_before & usable[:, None]
     return seen

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from clinical.worldmodel.config import QUANTILES, ModelConfig
 from clinical.worldmodel.families import FORETOLD
+from clinical.worldmodel.hazards import Hazards
 from clinical.worldmodel.shapes import DAYS_PER_YEAR
 from clinical.worldmodel.statistics import NUM_FEATURES
 from clinical.worldmodel.targets import NUM_WINDOW_FEATURES, window_features
@@ -28,6 +29,7 @@ class RawReadouts:
     quantiles: Float[Tensor, "Q H K C X"]  # standard deviations from the training mean, ascending
     measured: Float[Tensor, "Q H K C"]  # logit of being measured in the window
     intensity: Float[Tensor, "Q H K F"]  # expected number of happenings in the window
+    hazards: Hazards | None = None  # where the model has them: `intensity` then follows from them
 
 
 class Readouts(nn.Module):
@@ -43,14 +45,15 @@ class Readouts(nn.Module):
         self.series = nn.Embedding(num_series, width)
         self.history = nn.Linear(NUM_FEATURES, width, bias=False)
         self.values = nn.Linear(width, len(QUANTILES) + 2)
-        self.rates = nn.Linear(width, 1)
+        self.rates = None if config.has_hazards else nn.Linear(width, 1)
 
     def settle(self) -> None:
         """Begin near persistence: the last value is the forecast, and little happens."""
         self.values.weight.mul_(0.1)
         self.values.bias.zero_()
-        self.rates.weight.mul_(0.1)
-        self.rates.bias.fill_(-1.0)
+        if self.rates is not None:
+            self.rates.weight.mul_(0.1)
+            self.rates.bias.fill_(-1.0)
 
     @override
     def forward(
@@ -59,8 +62,12 @@ class Readouts(nn.Module):
         state: Float[Tensor, "Q D"],
         features: Float[Tensor, "Q S F"],
         bounds: Float[Tensor, "Q H 2"],
+        hazards: Hazards | None = None,
     ) -> RawReadouts:
-        """Readouts of every window in `bounds` (days) from its latents."""
+        """Readouts of every window in `bounds` (days) from its latents.
+
+        A model with hazards is given them, and counts happenings by them.
+        """
         asked = window_features(bounds, self.clock_days)
         num_heads = latents.shape[2]
         beside = torch.cat([state[:, None].expand(-1, bounds.shape[1], -1), asked], dim=-1)
@@ -70,10 +77,14 @@ class Readouts(nn.Module):
         hidden = nn.functional.silu(context + about[:, None, None])
         numeric, families = hidden[:, :, :, : self.num_numeric], hidden[:, :, :, self.num_numeric :]
         values = self.values(numeric)
+        quantiles, measured = self._quantiles(values, features), values[..., -1]
+        if self.rates is None:
+            assert hazards is not None, "a model with hazards counts happenings by them"
+            return RawReadouts(quantiles, measured, hazards.intensity(bounds), hazards)
         start, end = (bounds / self.clock_days).unbind(-1)
         span = ((end - start) / DAYS_PER_YEAR)[:, :, None, None].float()
         rate = nn.functional.softplus(self.rates(families).squeeze(-1))
-        return RawReadouts(self._quantiles(values, features), values[..., -1], rate * span)
+        return RawReadouts(quantiles, measured, rate * span)
 
     def _quantiles(
         self, values: Float[Tensor, "Q H K C 7"], features: Float[Tensor, "Q S F"]

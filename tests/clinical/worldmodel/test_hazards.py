@@ -143,7 +143,7 @@ def test_the_likelihood_finds_the_hazards_that_made_the_data():
         optimiser.zero_grad()
         rates = logs.exp().expand(len(first), -1, -1)
         found = Hazards(BINS, rates[:, :1], rates[:, 1:, None])
-        total = first_happening_loss(found, first, followed, AT_ONCE).mean()
+        total = first_happening_loss(found, first, followed).mean()
         total.backward()
         return total
 
@@ -156,9 +156,7 @@ def test_the_likelihood_finds_the_hazards_that_made_the_data():
     assert ((rates - wanted).abs() < allowed).all()
     fitted = Hazards(BINS, rates[:1][None], rates[1:][None, :, None])
     asked = windows((0.0, 7.0), (0.0, 90.0), (0.0, 365.0))
-    torch.testing.assert_close(
-        fitted.incidence(asked), truth.incidence(asked), atol=0.02, rtol=0.0
-    )
+    torch.testing.assert_close(fitted.incidence(asked), truth.incidence(asked), atol=0.02, rtol=0.0)
 
 
 def test_the_incidence_is_the_share_of_those_to_whom_it_happened():
@@ -181,7 +179,7 @@ def test_the_loss_is_the_likelihood_of_the_textbook():
         times = torch.full((1, NUM), math.inf, dtype=torch.float64)
         times[0, 0], times[0, DEATH] = first, death
         until = torch.tensor([followed], dtype=torch.float64)
-        return float(first_happening_loss(hazards, times, until, AT_ONCE)[0, 0, 0])
+        return float(first_happening_loss(hazards, times, until)[0, 0, 0])
 
     assert said(10.0, 50.0) == pytest.approx(-math.log(0.02) + 0.2 + 0.1)
     assert said(math.inf, 50.0) == pytest.approx(1.0 + 0.1)

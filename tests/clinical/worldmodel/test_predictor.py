@@ -90,7 +90,7 @@ def test_padding_of_the_plan_is_not_seen(predictor: Predictor):
 
 
 def test_everybody_sees_something():
-    seen = visibility(plan(3.0, 1.0), BOUNDS)
+    seen = visibility(plan(3.0, 1.0), BOUNDS[..., 1])
     assert seen.any(-1).all()
     assert not seen[:, 1, 2 + 1 :].any()
 
