@@ -81,6 +81,9 @@ class ModelConfig:
     """Whether each head also says how far the latent will lie from what it foretells."""
     target: Target = Target.WINDOW
     teacher: Teacher = Teacher.ONLINE
+    says_family_risks: bool = True
+    """Whether the risks of `families.FORETOLD` are said. Visits and new diagnoses belong to outpatient
+    life: a model of intensive care says nothing of them, rather than noise."""
     weighs_horizons: bool = False
     """Whether the latent error of each trained window is counted in units of its persistence error."""
 

@@ -5,6 +5,7 @@ considered, in groups of one concept: "without these prescriptions the odds woul
 what the model leans on, not what caused anything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from clinical.worldmodel.answering import (
 )
 from clinical.worldmodel.jepa import Jepa, Remembered
 from clinical.worldmodel.predictor import Plan
+from clinical.worldmodel.probe import Prognosis
 from clinical.worldmodel.tensorize import Tensorizer
 
 NUM_CANDIDATES = 5
@@ -38,16 +40,21 @@ class Leaning:
 
     newest: tuple[tuple[int, UUID], ...]
     intensity: Float[Tensor, "n H K F"]
+    state: Float[Tensor, "n D"]
 
 
 def lean(
-    model: Jepa, tensorizer: Tensorizer, history: History, request: PredictionRequest
+    model: Jepa,
+    tensorizer: Tensorizer,
+    history: History,
+    request: PredictionRequest,
+    prognoses: Sequence[Prognosis] = (),
 ) -> Leaning:
     """Leave the likeliest groups of recent events out, one at a time, and ask again."""
-    groups = _candidates(model, history, request)
+    groups = _candidates(model, history, request, prognoses)
     hidden = [frozenset(group) for group in groups]
     if not hidden:
-        return Leaning((), torch.zeros(0))
+        return Leaning((), torch.zeros(0, 0, 0, 0), torch.zeros(0, 0))
     device = str(history.batch.birth_day.device)
     batch = without(tensorizer, history, hidden, device)
     earlier = None
@@ -62,7 +69,7 @@ def lean(
     _, raw = model.forecast(reading, bounds.float(), plan)
     events = history.batch.events
     newest = tuple((group[-1], events[group[-1]].event_id) for group in groups)
-    return Leaning(newest, raw.intensity)
+    return Leaning(newest, raw.intensity, reading.state)
 
 
 def leaned_on(
@@ -77,16 +84,29 @@ def leaned_on(
         return ()
     before = cumulative_log_odds(answer.raw.intensity, windows, horizon)[0, :, risk].mean()
     after = cumulative_log_odds(leaning.intensity, windows, horizon)[:, :, risk].mean(1)
-    change = (after - before).abs()
+    return _moved_most(leaning, (after - before).abs())
+
+
+def prognosis_leaned_on(leaning: Leaning, answer: Answer, prognosis: Prognosis) -> tuple[UUID, ...]:
+    """As `leaned_on`, of an outcome that is read from the state."""
+    if not leaning.newest:
+        return ()
+    before = prognosis.log_odds(answer.state).mean()
+    return _moved_most(leaning, (prognosis.log_odds(leaning.state).mean(1) - before).abs())
+
+
+def _moved_most(leaning: Leaning, change: Float[Tensor, " n"]) -> tuple[UUID, ...]:
     order = torch.argsort(change, descending=True, stable=True)[:_NUM_GROUPS].tolist()
     chosen = [leaning.newest[place] for place in order if change[place] >= _MIN_CHANGE]
     return tuple(name for _, name in sorted(chosen, reverse=True))
 
 
-def _candidates(model: Jepa, history: History, request: PredictionRequest) -> list[list[int]]:
+def _candidates(
+    model: Jepa, history: History, request: PredictionRequest, prognoses: Sequence[Prognosis]
+) -> list[list[int]]:
     """Places of recent events, grouped by concept and kind; the steepest groups first."""
     batch = history.batch
-    score = _sensitivity(model, history, request)
+    score = _sensitivity(model, history, request, prognoses)
     concepts, kinds = batch.event_concept.tolist(), batch.event_attributes[:, 0].tolist()
     members: dict[tuple[int, int], list[int]] = {}
     for place, bundle in enumerate(batch.event_bundle.tolist()):
@@ -97,7 +117,9 @@ def _candidates(model: Jepa, history: History, request: PredictionRequest) -> li
     return [members[key] for key in ranked]
 
 
-def _sensitivity(model: Jepa, history: History, request: PredictionRequest) -> list[float]:
+def _sensitivity(
+    model: Jepa, history: History, request: PredictionRequest, prognoses: Sequence[Prognosis]
+) -> list[float]:
     """How steeply the risks change with each recent event and with the series that it last fed."""
     batch = history.batch
     with torch.enable_grad():
@@ -109,7 +131,13 @@ def _sensitivity(model: Jepa, history: History, request: PredictionRequest) -> l
         bounds = torch.tensor([model.config.windows_days], device=weights.device).float()
         reading = model.read_with(batch, encoded, row, day, table)
         _, raw = model.forecast(reading, bounds)
-        by_event, by_feature = torch.autograd.grad(raw.intensity.log().sum(), [weights, table])
+        risk = (
+            raw.intensity.log().sum() if model.config.says_family_risks else weights.new_zeros(())
+        )
+        risk = risk + sum(p.log_odds(reading.state).mean() for p in prognoses)
+        if not risk.requires_grad:  # nothing is said that could lean on anything
+            return [0.0] * len(weights)
+        by_event, by_feature = torch.autograd.grad(risk, [weights, table])
     score = by_event.abs()
     fed = (by_feature * table).abs().sum(-1)[0].detach()
     last = dict(zip(batch.value_series.tolist(), batch.value_event.tolist(), strict=True))

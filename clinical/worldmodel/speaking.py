@@ -16,8 +16,9 @@ from clinical.timeline.code import Code
 from clinical.worldmodel.answering import Answer, History, cumulative_log_odds
 from clinical.worldmodel.calibrated import Calibration, QuantityCalibration
 from clinical.worldmodel.config import AbstentionLimits
-from clinical.worldmodel.evidence import Leaning, leaned_on
+from clinical.worldmodel.evidence import Leaning, leaned_on, prognosis_leaned_on
 from clinical.worldmodel.families import FORETOLD
+from clinical.worldmodel.probe import Prognosis
 from clinical.worldmodel.vocabulary import ValueScale, Vocabulary
 
 _NOT_CALIBRATED = Abstention(
@@ -53,6 +54,18 @@ class Speaker:
                 fitted = self.calibration.probabilities.get(f"{risk}|{horizon.label}")
                 evidence = leaned_on(leaning, answer, self.windows, horizon, place)
                 said.append(self._risk(str(risk), horizon, heads, fitted).with_evidence(evidence))
+        return [readout.finished() for readout in said]
+
+    def prognoses(
+        self, answer: Answer, leaning: Leaning, prognoses: Sequence[Prognosis]
+    ) -> list[Readout]:
+        """The outcomes that are read from the state."""
+        said = []
+        for prognosis in prognoses:
+            heads: list[float] = prognosis.log_odds(answer.state)[0].tolist()
+            fitted = self.calibration.probabilities.get(prognosis.key)
+            draft = self._risk(prognosis.name, prognosis.horizon, heads, fitted)
+            said.append(draft.with_evidence(prognosis_leaned_on(leaning, answer, prognosis)))
         return [readout.finished() for readout in said]
 
     def _risk(
