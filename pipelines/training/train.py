@@ -67,7 +67,7 @@ def train(
     while run.step < recipe.num_steps:
         lesson = on_device(lessons(run.generator), device)
         for group in run.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(run.step, recipe)
+            group["lr"] = recipe.learning_rate * schedule(run.step, recipe)
         parts = training_loss(
             run.model,
             lesson,
@@ -121,7 +121,7 @@ def _begin(recipe: Recipe, vocabulary: Vocabulary, device: str) -> _Run:
     return _Run(model, optimiser, generator, averaged)
 
 
-def _schedule(step: int, recipe: Recipe) -> float:
+def schedule(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then a cosine down to a fiftieth."""
     if step < recipe.warm_up_steps:
         return (step + 1) / recipe.warm_up_steps
