@@ -46,7 +46,26 @@ def cpu_small() -> Recipe:
     return Recipe(name="cpu-small")
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"cpu-small": cpu_small}
+def icu_small() -> Recipe:
+    """Two cores, some minutes, the stays of the 2012 challenge: a clock of hours, the next day in quarters."""
+    hours = ((0.0, 6.0), (6.0, 12.0), (12.0, 18.0), (18.0, 24.0))
+    return Recipe(
+        name="icu-small",
+        model=ModelConfig(
+            windows_days=tuple((start / 24, end / 24) for start, end in hours),
+            clock_days=1 / 24,
+            says_family_risks=False,
+        ),
+        vocabulary=FitConfig(max_numeric=40),
+        num_steps=720,
+        patients_per_step=128,
+        questions_per_patient=2,
+        questions_per_training_patient=1,
+        questions_per_held_out_patient=2,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"cpu-small": cpu_small, "icu-small": icu_small}
 
 
 def recipe(name: str, *, seed: int = 0, num_steps: int | None = None) -> Recipe:
