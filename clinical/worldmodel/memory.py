@@ -11,7 +11,7 @@ with gates `g_t`, `i_t` and value `v_t` computed from bundle t alone (the class 
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -109,13 +109,19 @@ class MemoryLayer(nn.Module):
         initial: Float[Tensor, "B D"],
     ) -> Float[Tensor, "B T D"]:
         """The memory after each bundle; the recurrence runs in float32, also amid autocast."""
+        return scan(*self.terms(bundles, gap), initial)
+
+    def terms(
+        self, bundles: Float[Tensor, "*n D"], gap: Float[Tensor, "*n"]
+    ) -> tuple[Float[Tensor, "*n D"], Float[Tensor, "*n D"]]:
+        """The share of the memory that each bundle keeps and what it adds, in float32."""
         gates = self.gates(self.norm(bundles))
         with torch.autocast(gates.device.type, enabled=False):
             entering, decay, value = gates.float().chunk(3, dim=-1)
             entering = entering.sigmoid()
             slowness = nn.functional.softplus(self.rate) * 2 * decay.sigmoid()
             keep = (-slowness * gap.log1p()[..., None]).exp() * (1 - entering)
-            return scan(keep, entering * value.tanh(), initial)
+            return keep, entering * value.tanh()
 
     def faded(self, memory: Float[Tensor, "n D"], gap: Float[Tensor, " n"]) -> Float[Tensor, "n D"]:
         """The memory `gap` later, nothing having happened."""
@@ -139,8 +145,8 @@ class MemoryBlock(nn.Module):
 
     @override
     def forward(
-        self, bundles: Float[Tensor, "B T D"], memory: Float[Tensor, "B T D"]
-    ) -> Float[Tensor, "B T D"]:
+        self, bundles: Float[Tensor, "*n D"], memory: Float[Tensor, "*n D"]
+    ) -> Float[Tensor, "*n D"]:
         """The bundles, changed by what is remembered."""
         gate = nn.functional.silu(self.gate(self.norm(bundles)))
         bundles = bundles + self.dropout(self.out(memory * gate))
@@ -170,13 +176,19 @@ class Memory(nn.Module):
         gap: Float[Tensor, "B T"],
         initial: Float[Tensor, "B J D"],
         chunk: int = CHUNK,
+        is_there: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T J D"]:
-        """The memory after every bundle; long histories are scanned `chunk` bundles at a time."""
+        """The memory after every bundle; long histories are scanned `chunk` bundles at a time.
+
+        Where `is_there` is False there is no bundle: a row has them at its end, what stands there in
+        the result says nothing, and no work is done for it.
+        """
+        if is_there is None:
+            is_there = torch.ones_like(gap, dtype=torch.bool)
         pieces, carried = [], initial
         for start in range(0, bundles.shape[1], chunk):
-            piece = self._chunk(
-                bundles[:, start : start + chunk], gap[:, start : start + chunk], carried
-            )
+            place = slice(start, start + chunk)
+            piece = self._chunk(bundles[:, place], gap[:, place], carried, is_there[:, place])
             pieces.append(piece)
             carried = piece[:, -1]
         if not pieces:
@@ -188,12 +200,21 @@ class Memory(nn.Module):
         bundles: Float[Tensor, "B T D"],
         gap: Float[Tensor, "B T"],
         initial: Float[Tensor, "B J D"],
+        is_there: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T J D"]:
+        place = torch.nonzero(is_there.flatten()).squeeze(1)
+        flat, flat_gap = bundles.flatten(0, 1)[place], gap.flatten()[place]
         memories: list[Tensor] = []
-        for number, layer in enumerate(self.layers):
+        for number, (layer, begin) in enumerate(zip(self.layers, initial.unbind(1), strict=True)):
             if number:
-                bundles = self.blocks[number - 1](bundles, memories[-1])
-            memories.append(layer(bundles, gap, initial[:, number]))
+                flat = self.blocks[number - 1](flat, memories[-1].flatten(0, 1)[place])
+            keep, new = (
+                term.new_zeros(is_there.numel(), self.width)
+                .index_copy(0, place, term)
+                .reshape(bundles.shape)
+                for term in layer.terms(flat, flat_gap)  # type: ignore[operator]
+            )
+            memories.append(scan(keep, new, begin))
         return torch.stack(memories, dim=2)
 
     def step(
@@ -203,7 +224,8 @@ class Memory(nn.Module):
         memory: Float[Tensor, "B J D"],
     ) -> Float[Tensor, "B J D"]:
         """One more bundle, at a cost that does not know how many came before."""
-        return self._chunk(bundle[:, None], gap[:, None], memory)[:, 0]
+        is_there = torch.ones_like(gap, dtype=torch.bool)
+        return self._chunk(bundle[:, None], gap[:, None], memory, is_there[:, None])[:, 0]
 
     def faded(
         self, memory: Float[Tensor, "n J D"], gap: Float[Tensor, " n"]
