@@ -84,6 +84,13 @@ class Hazards:
             self.clock_days,
         )
 
+    def followed_by(self, later: "Hazards") -> "Hazards":
+        """These, and where they end the hazards of `later`, counted from there; its hurdle is passed."""
+        end = self.bins[-1, 1]
+        bins = torch.cat([self.bins, later.bins + end])
+        rates = torch.cat([self.rates, later.rates], dim=1)
+        return Hazards(bins, self.at_once, rates, self.clock_days)
+
     def _mass(self, bounds: Float[Tensor, "Q H 2"]) -> Float[Tensor, "Q H b1 K F"]:
         """The cumulative hazard that falls into the window: at once, and of each bin."""
         return torch.cat(

@@ -3,14 +3,15 @@
 Joins the parts of this room. Does not know the loss, calibration, or when to decline.
 """
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clinical.worldmodel.batch import TimelineBatch, kept_events
-from clinical.worldmodel.config import ModelConfig
+from clinical.worldmodel.config import ModelConfig, Target, Teacher
 from clinical.worldmodel.costing import Goals, energy
 from clinical.worldmodel.embedding import EventEmbedding
 from clinical.worldmodel.encoder import NUM_AGE_FEATURES, BundleEncoder, age_features
@@ -23,6 +24,8 @@ from clinical.worldmodel.randomness import Dropout
 from clinical.worldmodel.readout import RawReadouts, Readouts
 from clinical.worldmodel.statistics import NUM_FEATURES, features
 from clinical.worldmodel.targets import WindowEncoder
+from clinical.worldmodel.teacher import HorizonErrors, SlowCopy
+from clinical.worldmodel.transition import Transition
 from clinical.worldmodel.vocabulary import Vocabulary
 
 
@@ -85,12 +88,34 @@ class Jepa(nn.Module):
         self.predictor = Predictor(config)
         self.readouts = Readouts(config, len(vocabulary.numeric))
         self.hazard_readout = HazardReadout(config) if config.has_hazards else None
+        self.transition = Transition(config) if config.can_compose else None
         self.projector = Projector(config)
         self.inverse = nn.Sequential(
             nn.Linear(width + config.latent, width),
             nn.SiLU(),
             nn.Linear(width, max(1, len(vocabulary.actions))),
         )
+        is_compared = config.target is not Target.WINDOW
+        self.ending = nn.Linear(width, config.latent) if is_compared else None
+        self.to_ending = (
+            nn.Linear(config.latent, config.latent) if config.target is Target.BOTH else None
+        )
+        self.horizon_errors: HorizonErrors | None = (
+            HorizonErrors(len(config.windows_days)) if config.weighs_horizons else None
+        )
+        # Last, so that the copy is of all that stands above.
+        self.teacher: SlowCopy | None = None
+        if config.teacher is Teacher.EMA:
+            self.teacher = SlowCopy(self)
+
+    def served(self) -> "Jepa":
+        """This model without what is of use only while it trains: the slow copy and running errors."""
+        if self.teacher is None and self.horizon_errors is None:
+            return self
+        bare = copy.deepcopy(self)
+        bare.teacher = bare.horizon_errors = None
+        bare.config = replace(self.config, teacher=Teacher.ONLINE, weighs_horizons=False)
+        return bare
 
     def encode(
         self,
