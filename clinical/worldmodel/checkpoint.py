@@ -82,7 +82,8 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
+    model = checkpoint.model.served()
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     files = {
         WEIGHTS: save_tensors(state),
         VOCABULARY: checkpoint.vocabulary.to_json().encode(),
@@ -98,7 +99,7 @@ def save(
         "name": checkpoint.name,
         "version": checkpoint.version,
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        "config": checkpoint.model.config.to_json(),
+        "config": model.config.to_json(),
         "limits": checkpoint.limits.to_json(),
         "vocabulary_fingerprint": checkpoint.vocabulary.fingerprint,
         "data_digest": checkpoint.data_digest,

@@ -84,6 +84,8 @@ class ModelConfig:
     says_family_risks: bool = True
     """Whether the risks of `families.FORETOLD` are said. Visits and new diagnoses belong to outpatient
     life: a model of intensive care says nothing of them, rather than noise."""
+    has_means: bool = False
+    """Whether the expected value of each series is said beside its quantiles."""
     weighs_horizons: bool = False
     """Whether the latent error of each trained window is counted in units of its persistence error."""
 
@@ -119,11 +121,15 @@ class ModelConfig:
 class LossConfig:
     """Weights of the training objective; design section 7.5 with the grounding weight of 7.15."""
 
+    latent: float = 1.0
+    """Of the latent loss as a whole: 0 leaves the grounding losses alone."""
     regulariser: float = 0.2
     kind: Regulariser = Regulariser.SIGREG
     is_by_horizon: bool = False
     """Whether each window of the question that has enough rows is regularised for itself."""
     min_horizon_rows: int = 256
+    is_one_per_patient: bool = False
+    """Whether a statistic sees one window of each patient, or one of each question."""
     num_subspaces: int = 4
     subspace_width: int = 16
     covariance: float = 0.04  # of VICReg, beside its variance term
@@ -131,6 +137,7 @@ class LossConfig:
     grounds_encoder: bool = True
     """Whether the grounding losses teach the encoder, or the readouts alone (ablation G)."""
     grounding: float = 4.0
+    means: float = 1.0  # of the squared error, where a model has means
     inverse: float = 0.1
     rollout: float = 0.5  # of the second step, where a model can compose
     variance: float = 0.1  # of the likelihood of the latents, where a model has variances
@@ -152,7 +159,9 @@ class AbstentionLimits:
     max_width_ratio: float = 1.5  # of a quantity's 90 % interval to that of the training patients
     min_patients: int = 15  # calibration patients behind an interval
     min_outcomes: int = 8  # calibration patients with, and without, the outcome
-    min_support: float = 0.02  # of similar patients, for whom each decision of the best plan was taken
+    min_support: float = (
+        0.02  # of similar patients, for whom each decision of the best plan was taken
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the manifest."""

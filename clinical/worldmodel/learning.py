@@ -11,13 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clinical.worldmodel import objective
-from clinical.worldmodel.batch import TimelineBatch
-from clinical.worldmodel.config import LossConfig
+from clinical.worldmodel.config import LossConfig, ModelConfig
 from clinical.worldmodel.grounding import Lesson, grounding, outcomes
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.latents import aims, latent_parts, window_targets
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.ranks import ALONE, Ranks
-from clinical.worldmodel.regulariser import Spread
 from clinical.worldmodel.targets import members
 from clinical.worldmodel.tensorize import ACTION, MODALITY_COLUMN
 
@@ -30,6 +29,7 @@ class Corruption:
 
     exact_code: float = 0.15
     modality: float = 0.25  # of the patients lose laboratory values, as many lose vital signs
+    recent: float = 0.0  # of the patients lose all that became known shortly before a question
     plan: float = 0.4
 
 
@@ -73,23 +73,22 @@ def training_loss(
 
     With several ranks, the parts of this rank: their average over the ranks is that of the whole.
     """
+    if model.teacher is not None and model.training:
+        model.teacher.follow(model, config.teacher_decay)
     context, num_heads = lesson.context, model.config.num_heads
-    is_kept, is_exact = _corrupt(context, corruption, generator)
+    is_kept, is_exact = _corrupt(lesson, model.config, corruption, generator)
     encoded = model.encode(context, is_kept=is_kept, is_exact=is_exact)
     reading = model.read(context, encoded, lesson.row, lesson.day)
     events = encoded.events if lesson.future is context else model.embedding(lesson.future)
     found = outcomes(model, lesson, action_tokens)
-    inside = members(lesson.future, lesson.future_row, lesson.day, lesson.bounds, lesson.may_enter)
-    shape = lesson.bounds.shape[:2]
-    targets = model.windows(events, inside).reshape(*shape, -1)
-    is_given = torch.rand(len(lesson.row), generator=generator, device=targets.device)
+    windows, counts = window_targets(model, lesson, events)
+    is_given = torch.rand(len(lesson.row), generator=generator, device=windows.device)
     plan = true_plan(model, lesson, events, is_given >= corruption.plan)
     latents = model.predictor(reading.state, lesson.bounds, plan)
-    is_target = found.is_followed & (inside.counts > 0).reshape(shape)
-    match, spread = _latent_parts(
-        model, latents, targets, is_target, lesson, config, generator, ranks
-    )
-    head = torch.randint(num_heads, lesson.row.shape, generator=generator, device=targets.device)
+    is_target = found.is_followed & (counts > 0)
+    aimed = aims(model, lesson, windows, latents)
+    match, spread = latent_parts(model, aimed, is_target, lesson, events, config, generator, ranks)
+    head = torch.randint(num_heads, lesson.row.shape, generator=generator, device=windows.device)
     question = torch.arange(len(head), device=head.device)
     spoken = latents[question, :, head][:, :, None]
     hazards = model.hazards(reading, plan)
@@ -97,52 +96,34 @@ def training_loss(
     raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds, hazards)
     weight = lesson.bootstrap[question, head]
     parts = {"latent": match, "spread": spread} | grounding(raw, found, weight, ranks)
-    states = reading.state[:, None].expand(-1, targets.shape[1], -1)
-    guessed = model.inverse(torch.cat([states, targets], dim=-1))
+    states = reading.state[:, None].expand(-1, windows.shape[1], -1)
+    guessed = model.inverse(torch.cat([states, aimed[0].targets], dim=-1))
     inverse = torch.nn.functional.binary_cross_entropy_with_logits(
         guessed, found.actions, reduction="none"
     )
     parts["inverse"] = objective.masked_mean(
         inverse, is_target[..., None].expand_as(inverse), ranks
     )
+    if model.means is not None:
+        expected = model.means(latents, reading.state, reading.features, lesson.bounds)
+        parts["means"] = model.means.loss(
+            expected, found.values, reading.features, lesson.bootstrap, ranks
+        )
     ground = 2 * parts["values"] + parts["measured"] + parts["happened"]
     parts["total"] = (
-        (1 - config.regulariser) * match
-        + config.regulariser * spread
+        config.latent * ((1 - config.regulariser) * match + config.regulariser * spread)
         + config.grounding * ground
         + config.inverse * parts["inverse"]
     )
+    if model.means is not None:
+        parts["total"] = parts["total"] + config.means * parts["means"]
     return parts
 
 
-def _latent_parts(
-    model: Jepa,
-    latents: Float[Tensor, "Q H K L"],
-    targets: Float[Tensor, "Q H L"],
-    is_target: Bool[Tensor, "Q H"],
-    lesson: Lesson,
-    config: LossConfig,
-    generator: torch.Generator,
-    ranks: Ranks,
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    num_heads = latents.shape[2]
-    projected, foretold = model.projector(
-        targets[is_target], latents[is_target].flatten(0, 1), ranks
-    )
-    foretold = foretold.reshape(-1, num_heads, foretold.shape[-1])
-    question, _ = torch.nonzero(is_target, as_tuple=True)
-    match = objective.latent_loss(foretold, projected, lesson.bootstrap[question], ranks)
-    # One window per question: windows of one question are no independent sample.
-    luck = torch.rand(len(question), generator=generator, device=latents.device)
-    best = torch.zeros(len(targets), device=latents.device)
-    best = best.scatter_reduce(0, question, luck, reduce="amax", include_self=True)
-    chosen = projected[luck == best[question]]
-    return match, Spread(targets.shape[-1], config, generator, ranks)(chosen)
-
-
 def _corrupt(
-    context: TimelineBatch, corruption: Corruption, generator: torch.Generator
+    lesson: Lesson, config: ModelConfig, corruption: Corruption, generator: torch.Generator
 ) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
+    context = lesson.context
     num, device = len(context.event_concept), context.event_concept.device
     is_exact = torch.rand(num, generator=generator, device=device) >= corruption.exact_code
     # Draw per timeline: below p lose modality 1, below 2p modality 2, others nothing.
@@ -150,4 +131,28 @@ def _corrupt(
     lost = 1 + (luck / corruption.modality).long() if corruption.modality else luck.long() - 1
     lost[-1] = NUM_MODALITIES  # static facts, of no row, lose nothing
     is_kept = context.event_attributes[:, MODALITY_COLUMN] != lost[context.event_row]
+    if corruption.recent:
+        is_kept &= ~_recent(lesson, config, corruption.recent, generator)
     return is_kept, is_exact
+
+
+def _recent(
+    lesson: Lesson, config: ModelConfig, share: float, generator: torch.Generator
+) -> Bool[Tensor, " N"]:
+    """The events of the last stretch before one question of each unlucky patient.
+
+    Stretches are log-uniform up to the end of the last trained window, in units of the clock.
+    """
+    context, device = lesson.context, lesson.day.device
+    luck = torch.rand(len(lesson.row), 3, generator=generator, device=device)
+    longest = config.windows_days[-1][1] / config.clock_days
+    span = ((1 + longest) ** luck[:, 1] - 1).double() * config.clock_days
+    best = torch.zeros(context.num_timelines, device=device)
+    best = best.scatter_reduce(0, lesson.row, luck[:, 0], reduce="amax")
+    is_hit = (luck[:, 0] == best[lesson.row]) & (luck[:, 2] < share)
+    end = torch.full((context.num_timelines + 1,), -torch.inf, dtype=torch.float64, device=device)
+    end[lesson.row[is_hit]] = lesson.day[is_hit]
+    start = end.clone()
+    start[lesson.row[is_hit]] -= span[is_hit]
+    day = context.event_day
+    return (day > start[context.event_row]) & (day <= end[context.event_row])
