@@ -17,6 +17,7 @@ from clinical.worldmodel.embedding import EventEmbedding
 from clinical.worldmodel.encoder import NUM_AGE_FEATURES, BundleEncoder, age_features
 from clinical.worldmodel.families import FAMILIES, FORETOLD
 from clinical.worldmodel.hazards import HazardReadout, Hazards
+from clinical.worldmodel.means import Means
 from clinical.worldmodel.memory import CHUNK, Memory
 from clinical.worldmodel.objective import Projector
 from clinical.worldmodel.predictor import Plan, Predictor
@@ -103,6 +104,7 @@ class Jepa(nn.Module):
         self.horizon_errors: HorizonErrors | None = (
             HorizonErrors(len(config.windows_days)) if config.weighs_horizons else None
         )
+        self.means = Means(config, vocabulary) if config.has_means else None
         # Last, so that the copy is of all that stands above.
         self.teacher: SlowCopy | None = None
         if config.teacher is Teacher.EMA:
