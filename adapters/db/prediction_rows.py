@@ -20,7 +20,7 @@ from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.prediction.trajectory import LatentTrajectory
 from clinical.timeline.code import Code
-from clinical.timeline.event import EventKind
+from clinical.timeline.event import EventKind, Phase
 from clinical.timeline.quantity import Comparator, Quantity
 
 Json = dict[str, Any]
@@ -144,6 +144,7 @@ def _action(action: Action) -> Json:
         "dose": None
         if dose is None
         else [str(dose.value), dose.unit, dose.unit_text, dose.comparator],
+        "phase": action.phase.value,
     }
 
 
@@ -157,6 +158,7 @@ def _to_action(stored: Json) -> Action:
         code=Code(*stored["code"]),
         after=stored["after"] * _MICROSECOND,
         dose=dose,
+        phase=Phase(stored.get("phase", Phase.POINT)),
     )
 
 
