@@ -1,0 +1,72 @@
+"""The frozen state of each stay, hour by hour: what every readout of the table is fitted to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from clinical.worldmodel.batch import TimelineBatch
+from clinical.worldmodel.jepa import Encoded, Jepa, Reading
+from pipelines.evaluation.icu.lessons import ADMISSION_DAY
+from pipelines.evaluation.icu.stays import StaySet
+
+HOURS = tuple(float(hour) for hour in range(2, 49, 2))
+"""When a stay is read: every second hour to the end of the record."""
+_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """`state` at each of the hours read; `series` are the running statistics at the last of them."""
+
+    state: Float[Tensor, "n h D"]
+    series: Float[Tensor, "n s"]
+
+    @property
+    def last(self) -> Float[Tensor, "n D"]:
+        """The state at the last hour."""
+        return self.state[:, -1]
+
+    @property
+    def pooled(self) -> Float[Tensor, "n d"]:
+        """The last state beside the mean and the maximum of all so far."""
+        return pooled(self.state)[:, -1]
+
+    @property
+    def with_series(self) -> Float[Tensor, "n d"]:
+        """The pooled states beside the running statistics."""
+        return torch.cat([self.pooled, self.series], dim=1)
+
+
+def pooled(state: Float[Tensor, "n h D"]) -> Float[Tensor, "n h d"]:
+    """At each hour: the state, the mean and the maximum of the states so far."""
+    so_far = torch.arange(1, state.shape[1] + 1, device=state.device)[None, :, None]
+    return torch.cat([state, state.cumsum(1) / so_far, state.cummax(1).values], dim=-1)
+
+
+def read_hours(
+    model: Jepa, batch: TimelineBatch, encoded: Encoded, hours: Sequence[float]
+) -> tuple[Float[Tensor, "n h D"], Reading]:
+    """The state of every stay of `batch` at each of `hours`, and the reading that holds them."""
+    num = batch.num_timelines
+    row = torch.arange(num).repeat_interleave(len(hours))
+    day = ADMISSION_DAY + torch.tensor(hours, dtype=torch.float64).repeat(num) / 24
+    reading = model.read(batch, encoded, row, day)
+    return reading.state.reshape(num, len(hours), -1), reading
+
+
+@torch.no_grad()
+def states_of(
+    model: Jepa, stays: StaySet, places: Tensor, hours: Sequence[float] = HOURS
+) -> States:
+    """The states of the stays at `places`; the model is left as it is."""
+    model.eval()
+    states, series = [], []
+    for chunk in torch.split(places, _AT_ONCE):
+        batch = stays.joined(chunk.tolist())
+        state, reading = read_hours(model, batch, model.encode(batch), hours)
+        states.append(state)
+        series.append(reading.features.flatten(1)[len(hours) - 1 :: len(hours)])
+    return States(torch.cat(states), torch.cat(series))
