@@ -10,6 +10,8 @@ import msgspec
 
 from adapters.model_server.timeline_wire import WireTimeline, from_wire, to_wire
 from clinical.errors import ClinicalError, Loudness, RejectedError
+from clinical.prediction.contradiction import ContradictoryPlanError
+from clinical.prediction.horizon import ImpossibleHorizonError
 from clinical.prediction.prediction import Forecast, ModelFingerprint
 from clinical.prediction.request import PredictionRequest
 from clinical.timeline.timeline import Timeline
@@ -76,6 +78,8 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True):
 
 Body = TypeVar("Body")
 
+_IMPOSSIBLE_QUESTIONS = (ImpossibleHorizonError, ContradictoryPlanError)
+
 _ENCODER = msgspec.msgpack.Encoder()
 _ENVELOPES = msgspec.msgpack.Decoder(_Envelope)
 _QUESTIONS = msgspec.msgpack.Decoder(Question)
@@ -97,6 +101,7 @@ def decode_question(message: bytes) -> tuple[PredictionRequest, Timeline] | None
 
     Raises:
         UnreadableMessageError, UnknownWireVersionError
+        ImpossibleHorizonError, ContradictoryPlanError: the question cannot be asked of any model.
     """
     question = _opened(message, _QUESTIONS)
     if isinstance(question, FingerprintQuestion):
@@ -133,7 +138,8 @@ def _opened(message: bytes, decoder: "msgspec.msgpack.Decoder[Body]") -> Body:
     except (msgspec.MsgspecError, ValueError, OverflowError):
         raise UnreadableMessageError("the bytes are not a message of the model process") from None
     except ClinicalError as error:
-        if isinstance(error, UnknownWireVersionError):
+        is_asked = decoder is _QUESTIONS and isinstance(error, _IMPOSSIBLE_QUESTIONS)
+        if is_asked or isinstance(error, UnknownWireVersionError):
             raise
         raise UnreadableMessageError("the message holds a value that cannot be") from None
 

@@ -2,6 +2,7 @@
 
 import string
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -93,16 +94,30 @@ actions = st.builds(
     code=codes,
     after=st.timedeltas(timedelta(0), timedelta(days=1000)),
     dose=st.none() | quantities,
+    phase=st.sampled_from(Phase),
 )
+
+
+def _meant(horizons: list[Horizon], actions: list[Action]) -> dict[str, Any]:
+    """Horizons with what of a plan can be meant within them."""
+    ends = [timedelta.max if horizon.end is None else horizon.end for horizon in horizons]
+    last = max(ends, default=timedelta.max)
+    within = tuple(action for action in actions if action.after < last)
+    return {"horizons": tuple(horizons), "actions": within}
+
+
 requests = st.builds(
-    PredictionRequest,
+    lambda plan, **fields: PredictionRequest(**plan, **fields),
+    plan=st.builds(
+        _meant,
+        st.lists(horizons, max_size=3),
+        st.lists(actions, max_size=2, unique_by=lambda action: action.after),
+    ),
     prediction_id=st.uuids(),
     patient_id=st.uuids(),
     as_of=moments,
     received_by=moments,
     purpose=st.sampled_from(Purpose),
-    horizons=st.lists(horizons, max_size=3).map(tuple),
-    actions=st.lists(actions, max_size=2).map(tuple),
     seed=st.integers(0, 2**63 - 1),
 )
 # An interval may be unbounded, and a zero may be negative: both are in the output's digest.

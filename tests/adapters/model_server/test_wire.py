@@ -2,8 +2,10 @@
 
 import string
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,7 +18,8 @@ from clinical.errors import Loudness
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.action import Action
 from clinical.prediction.calibration import ReliabilityBin
-from clinical.prediction.horizon import Horizon
+from clinical.prediction.contradiction import ContradictoryPlanError
+from clinical.prediction.horizon import Horizon, ImpossibleHorizonError
 from clinical.prediction.prediction import Capsule, Forecast
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest, Purpose
@@ -101,16 +104,30 @@ actions = st.builds(
     code=codes,
     after=st.timedeltas(timedelta(0), timedelta(days=1000)),
     dose=st.none() | quantities,
+    phase=st.sampled_from(Phase),
 )
+
+
+def _meant(horizons: list[Horizon], actions: list[Action]) -> dict[str, Any]:
+    """Horizons with what of a plan can be meant within them."""
+    ends = [timedelta.max if horizon.end is None else horizon.end for horizon in horizons]
+    last = max(ends, default=timedelta.max)
+    within = tuple(action for action in actions if action.after < last)
+    return {"horizons": tuple(horizons), "actions": within}
+
+
 requests = st.builds(
-    PredictionRequest,
+    lambda plan, **fields: PredictionRequest(**plan, **fields),
+    plan=st.builds(
+        _meant,
+        st.lists(horizons, max_size=3),
+        st.lists(actions, max_size=3, unique_by=lambda action: action.after),
+    ),
     prediction_id=st.uuids(),
     patient_id=st.just(PATIENT),
     as_of=moments,
     received_by=moments,
     purpose=st.sampled_from(Purpose),
-    horizons=st.lists(horizons, max_size=3).map(tuple),
-    actions=st.lists(actions, max_size=3).map(tuple),
     seed=st.integers(0, 2**63 - 1),
 )
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -221,7 +238,7 @@ def test_a_damaged_question_is_refused_by_name_or_still_a_question(place: int, b
     message[place % len(message)] = byte
     try:
         arrived = wire.decode_question(bytes(message))
-    except (wire.UnreadableMessageError, wire.UnknownWireVersionError):
+    except (wire.UnreadableMessageError, wire.UnknownWireVersionError, ImpossibleHorizonError):
         return
     assert arrived is None or isinstance(arrived[1], Timeline)
 
@@ -245,6 +262,28 @@ def test_an_answer_with_an_impossible_trajectory_is_refused_by_name() -> None:
     assert message.count(eight_bytes) == 1
     with pytest.raises(wire.UnreadableMessageError):
         wire.decode_answer(message.replace(eight_bytes, seven_bytes))
+
+
+def test_an_impossible_question_is_refused_by_its_own_name() -> None:
+    """Not as bytes that cannot be read: whoever asked learns what cannot be asked."""
+    request, timeline = question()
+    week = Horizon(timedelta(0), timedelta(days=7))
+    asked = replace(
+        request,
+        horizons=(week,),
+        actions=(
+            Action(kind=EventKind.PROCEDURE, code=Code("LOINC", "1"), after=timedelta(hours=1)),
+        ),
+    )
+    message = wire.encode_question(asked, timeline)
+    lengths = [msgspec.msgpack.encode(t) for t in (timedelta(days=7), timedelta(0))]
+    assert message.count(lengths[0]) == 1
+    with pytest.raises(ImpossibleHorizonError):
+        wire.decode_question(message.replace(*lengths))
+    hour, past = (msgspec.msgpack.encode(t) for t in (timedelta(hours=1), timedelta(hours=-1)))
+    assert message.count(hour) == 1
+    with pytest.raises(ContradictoryPlanError):
+        wire.decode_question(message.replace(hour, past))
 
 
 def test_an_error_of_the_format_quotes_nothing_of_the_message() -> None:
