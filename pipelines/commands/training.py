@@ -1,25 +1,21 @@
 """`clinical train`: a checkpoint from the shipped patients, or from FHIR files of one's own."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.progress import Progress as Bar
 
+    from clinical.timeline.timeline import Timeline
+    from pipelines.training.about import About
     from pipelines.training.report import Report
+    from pipelines.training.setting import Setting
     from pipelines.training.train import Progress
-
-_SAMPLE_NOTE = (
-    "The 120 training patients of the shipped samples: FHIR R4 Bundles written by Synthea v2.4, "
-    "copyright 2018 Boston Children's Hospital (SMART Health IT generated sample data), Apache "
-    "License 2.0. **Synthetic: no real person, and no evidence about real ones.** Synthea is plumbing: "
-    "its acute illnesses come at random, so how well they are foretold says nothing about a hospital."
-)
-_OWN_NOTE = "Patients in FHIR files given by whoever ran the training."
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
 
 
-def train(
+def train(  # noqa: PLR0913, PLR0917 - each is an option of the command
     recipe: Annotated[str, typer.Option(help="Named choices of sizes and steps.")] = "cpu-small",
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and its model card.")] = Path(
         "var/checkpoints/new"
@@ -36,9 +32,15 @@ def train(
         list[Path] | None,
         typer.Option(help="FHIR Bundles, folders or NDJSON; none: the shipped patients."),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with set-a of the 2012 challenge, for the recipe icu-small."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    name: Annotated[str, typer.Option(help="Of the model.")] = "synthea-small",
+    name: Annotated[
+        str | None, typer.Option(help="Of the model; else synthea-small, or icu-open with --data.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from where a run was cut off.")] = False,
 ) -> None:
@@ -49,24 +51,24 @@ def train(
     from rich.progress import TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     from clinical.errors import ClinicalError  # noqa: PLC0415
-    from pipelines.training.patients import sample_timelines, timelines_of  # noqa: PLC0415
     from pipelines.training.recipes import recipe as named  # noqa: PLC0415
     from pipelines.training.run import Assignment, run  # noqa: PLC0415
 
     console = Console()
     try:
         chosen = named(recipe, seed=seed, num_steps=steps)
-        timelines, num_quarantined = timelines_of(patients) if patients else sample_timelines()
+        source = _source(patients, data)
         console.print(
-            f"{len(timelines)} patients, {sum(map(len, timelines))} events, "
-            f"{num_quarantined} records quarantined"
+            f"{len(source.timelines)} patients, {sum(map(len, source.timelines))} events, "
+            f"{source.num_refused} records refused"
         )
         assignment = Assignment(
             recipe=chosen,
-            timelines=timelines,
+            timelines=source.timelines,
             out=out,
-            name=name,
-            data_note=_OWN_NOTE if patients else _SAMPLE_NOTE,
+            name=name or source.name,
+            about=source.about,
+            setting=source.setting,
             device=device,
             is_resumed=resume,
         )
@@ -82,6 +84,31 @@ def train(
         raise typer.Exit(1) from error
     _tell(console.print, report)
     console.print(f"checkpoint {out} · manifest {digest}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Whom to train on."""
+
+    name: str  # of the model, unless another is given
+    timelines: "Sequence[Timeline]"
+    num_refused: int
+    setting: "Setting"
+    about: "About"
+
+
+def _source(patients: list[Path] | None, data: Path | None) -> _Source:
+    from pipelines.training import about  # noqa: PLC0415
+    from pipelines.training.patients import sample_timelines, timelines_of  # noqa: PLC0415
+    from pipelines.training.setting import OUTPATIENT  # noqa: PLC0415
+
+    if data is not None:
+        from pipelines.icu.cohort import cohort  # noqa: PLC0415
+
+        return _Source("icu-open", *cohort(data), about.INTENSIVE_CARE)
+    if patients:
+        return _Source("synthea-small", *timelines_of(patients), OUTPATIENT, about.OWN)
+    return _Source("synthea-small", *sample_timelines(), OUTPATIENT, about.SAMPLES)
 
 
 class _Shown:
@@ -104,6 +131,11 @@ def _tell(say: "Callable[[str], None]", report: "Report") -> None:
         say(
             f"next values {figures.horizon}: error {figures.model:.3f} sd, last value "
             f"{figures.persistence:.3f}, skill {figures.skill:+.3f}"
+        )
+    for told in report.outcomes:
+        say(
+            f"{told.name} at {told.hour:g} h: AUROC {told.auroc:.3f} "
+            f"[{told.auroc_95[0]:.3f}, {told.auroc_95[1]:.3f}], slope {told.slope:.2f}"
         )
     for gate in report.failed_gates:
         say(f"[yellow]not healthy[/]: {gate.name} {gate.found:.3f}, healthy {gate.healthy}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from adapters.clock import SystemClock
 from pipelines.evaluation.benchmark_file import BenchmarkRow, Better, measured, this_machine
 from pipelines.evaluation.timing import middle
+from pipelines.training.about import SAMPLES
 from pipelines.training.patients import sample_timelines
 from pipelines.training.recipes import recipe
 from pipelines.training.report import Report
@@ -61,7 +62,7 @@ def _train(seed: int, num_steps: int | None, say: Callable[[str], None]) -> tupl
             timelines=timelines,
             out=Path(folder) / "checkpoint",
             name="bench",
-            data_note="The shipped sample patients.",
+            about=SAMPLES,
         )
         _, report = train(assignment, say=say)
     return time.perf_counter() - began, report

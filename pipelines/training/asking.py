@@ -100,7 +100,7 @@ def _ask(
     latents = answer.latents
     spread = (latents - latents.mean(1, keepdim=True)).square().mean((1, 2)).sqrt()
     risks = {}
-    for horizon in (*horizons, model.config.whole):
+    for horizon in (*horizons, model.config.whole) if model.config.says_family_risks else ():
         log_odds = cumulative_log_odds(answer.raw.intensity, windows, horizon)[0].mean(0).tolist()
         for name, odds in zip(FORETOLD, log_odds, strict=True):
             outcome = happened(name, timeline, as_of, horizon)

@@ -10,25 +10,33 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from clinical.prediction.calibration import PlattCalibration
+from clinical.worldmodel.probe import Prognosis
 from pipelines.training.evaluate import RiskFigures, ValueFigures
+from pipelines.training.outcome_card import PLOT as CALIBRATION
+from pipelines.training.outcome_card import outcome_section, plot_calibration
 from pipelines.training.report import Report
 
 CARD, LOSSES, SKILLS = "MODEL_CARD.md", "losses.svg", "figures.svg"
+FittedOutcome = tuple[Prognosis, PlattCalibration]
 _INK, _MUTED, _ACCENT = "#1c2733", "#7a8794", "#1f6f8b"
 
 
-def documents(report: Report) -> dict[str, bytes]:
+def documents(report: Report, fitted: FittedOutcome | None = None) -> dict[str, bytes]:
     """The card and its plots, by file name."""
-    return {
-        CARD: card(report).encode(),
+    files = {
+        CARD: card(report, fitted).encode(),
         LOSSES: _svg(lambda figure: _plot_losses(figure, report)),
         SKILLS: _svg(lambda figure: _plot_values(figure, report)),
     }
+    if report.outcomes:
+        files[CALIBRATION] = _svg(lambda figure: plot_calibration(figure, report.outcomes))
+    return files
 
 
-def card(report: Report) -> str:
+def card(report: Report, fitted: FittedOutcome | None = None) -> str:
     """The model card in Markdown."""
-    recipe, patients = report.recipe, report.num_patients
+    recipe, patients, about = report.recipe, report.num_patients, report.about
     return "\n".join(
         [
             f"# {report.name}",
@@ -38,7 +46,13 @@ def card(report: Report) -> str:
             "",
             "## What it was trained on",
             "",
-            report.data_note,
+            about.data,
+            "",
+            f"**Licence of the data.** {about.licence}",
+            "",
+            f"**For:** {about.is_for}",
+            "",
+            f"**Not for:** {about.is_not_for}",
             "",
             f"Patients: {patients['training']} for training, {patients['validation']} for validation, "
             f"{patients['calibration']} for calibration, split by a hash of their identity; "
@@ -56,14 +70,8 @@ def card(report: Report) -> str:
             "",
             "![Errors](figures.svg)",
             "",
-            "## Risks (validation patients)",
-            "",
-            "Every patient counts once, however many questions were asked. AUROC is left out under five",
-            "patients with the outcome, the model's Brier score where it is not calibrated: there it",
-            "abstains. With so few patients no difference in these tables is beyond chance.",
-            "",
-            *_risk_table(report.risks),
-            "",
+            *_risks(report),
+            *(outcome_section(report.outcomes, *fitted) if fitted and report.outcomes else []),
             "## Where it loses",
             "",
             *_losses_in_words(report),
@@ -76,16 +84,25 @@ def card(report: Report) -> str:
             "",
             "## Limits",
             "",
-            "- Windows of 0–7, 7–30, 30–90 and 90–365 days; others are answered in latents only.",
-            "- Abstains for the deceased, for too few events, unknown codes, unfamiliar patients, and per",
-            "  readout where it was not calibrated, was never measured, is too wide or its heads disagree.",
-            "- Where a quantity was measured too rarely in a window, its interval is calibrated over all",
-            "  quantities of that window together (calibration id `…/pooled/…`).",
-            "- A forecast under a plan is of similar patients under that plan, not the plan's effect.",
-            "- No comparison with boosted trees was made in this run.",
+            *(f"- {limit}" for limit in about.limits),
             "",
         ]
     )
+
+
+def _risks(report: Report) -> list[str]:
+    if not report.recipe.model.says_family_risks:
+        return []
+    return [
+        "## Risks (validation patients)",
+        "",
+        "Every patient counts once, however many questions were asked. AUROC is left out under five",
+        "patients with the outcome, the model's Brier score where it is not calibrated: there it",
+        "abstains. With so few patients no difference in these tables is beyond chance.",
+        "",
+        *_risk_table(report.risks),
+        "",
+    ]
 
 
 def _value_table(values: list[ValueFigures]) -> list[str]:

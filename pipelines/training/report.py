@@ -3,8 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipelines.training.about import About
 from pipelines.training.diagnostics import Gate
 from pipelines.training.evaluate import RiskFigures, ValueFigures
+from pipelines.training.prognosis import OutcomeFigures
 from pipelines.training.recipes import Recipe
 
 
@@ -13,7 +15,7 @@ class Report:
     """The figures of one run; `losses` are smoothed, one row per report."""
 
     name: str
-    data_note: str  # what the patients are, and whose
+    about: About
     machine: str
     recipe: Recipe
     num_patients: dict[str, int]
@@ -23,6 +25,7 @@ class Report:
     losses: list[dict[str, float]]
     values: list[ValueFigures]
     risks: list[RiskFigures]
+    outcomes: list[OutcomeFigures]
     gates: list[Gate]
 
     @property

@@ -6,7 +6,7 @@ The only file that joins the steps. Reports what it does through `say` and `watc
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,17 +18,26 @@ from clinical.worldmodel.calibrated import Calibration
 from clinical.worldmodel.checkpoint import Checkpoint, save
 from clinical.worldmodel.fitting import fit
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.probe import Probes
 from clinical.worldmodel.tensorize import Tensorizer
 from clinical.worldmodel.vocabulary import Vocabulary
+from pipelines.training.about import About
 from pipelines.training.asking import Asked, put_questions
-from pipelines.training.calibrate import fit_calibration
-from pipelines.training.card import documents
+from pipelines.training.calibrate import fit_calibration, platt_of
+from pipelines.training.card import FittedOutcome, documents
 from pipelines.training.dataset import Case, Split, by_split, case_of, digest_of
 from pipelines.training.diagnostics import Gate, diagnose
 from pipelines.training.evaluate import RiskFigures, ValueFigures, risk_figures, value_figures
-from pipelines.training.lessons import CaseLessons
+from pipelines.training.prognosis import (
+    OutcomeFigures,
+    fit_prognosis,
+    log_odds,
+    outcome_figures,
+    states_of,
+)
 from pipelines.training.recipes import Recipe
 from pipelines.training.report import Report
+from pipelines.training.setting import OUTPATIENT, Setting
 from pipelines.training.train import Progress, train
 
 # Units that a hospital may send instead of those in the training data; tried once per code.
@@ -56,7 +65,8 @@ class Assignment:
     timelines: Sequence[Timeline]
     out: Path
     name: str
-    data_note: str
+    about: About
+    setting: Setting = OUTPATIENT
     device: str = "cpu"
     is_resumed: bool = False
 
@@ -66,8 +76,10 @@ class _Trained:
     model: Jepa
     vocabulary: Vocabulary
     calibration: Calibration
+    probes: Probes
     values: list[ValueFigures]
     risks: list[RiskFigures]
+    outcomes: list[OutcomeFigures]
     gates: list[Gate]
 
 
@@ -88,7 +100,7 @@ def run(
     trained = _train(assignment, splits, _recorded(watch, losses), say, watches)
     report = Report(
         name=assignment.name,
-        data_note=assignment.data_note,
+        about=assignment.about,
         machine=f"{platform.machine()}, {torch.get_num_threads()} threads, {assignment.device}",
         recipe=assignment.recipe,
         num_patients={str(split): len(members) for split, members in splits.items()},
@@ -98,6 +110,7 @@ def run(
         losses=losses,
         values=trained.values,
         risks=trained.risks,
+        outcomes=trained.outcomes,
         gates=trained.gates,
     )
     checkpoint = Checkpoint(
@@ -106,11 +119,12 @@ def run(
         model=trained.model,
         vocabulary=trained.vocabulary,
         calibration=trained.calibration,
+        probes=trained.probes,
         limits=assignment.recipe.limits,
         data_digest=digest_of(splits[Split.TRAINING]),
         training=report.to_json(),
     )
-    digest = save(assignment.out, checkpoint, documents=documents(report))
+    digest = save(assignment.out, checkpoint, documents=documents(report, _fitted(trained)))
     (assignment.out / STATE_FILE).unlink(missing_ok=True)
     return digest, report
 
@@ -138,7 +152,7 @@ def _train(
     say("training")
     model = train(
         recipe,
-        CaseLessons(recipe, cases[Split.TRAINING], tensorizer),
+        assignment.setting.lessons(recipe, cases[Split.TRAINING], tensorizer),
         vocabulary,
         device=device,
         watch=watch,
@@ -146,7 +160,7 @@ def _train(
     )
     watches.lap("train")
     say("asking about the patients set aside")
-    asked = _ask_all(recipe, model, tensorizer, cases, device)
+    asked = _ask_all(assignment, model, tensorizer, cases)
     calibration = fit_calibration(
         asked[Split.CALIBRATION],
         asked[Split.TRAINING],
@@ -155,9 +169,48 @@ def _train(
         f"{assignment.name}/{recipe.seed}",
     )
     values, risks = _figures(recipe, vocabulary, asked, calibration)
+    calibration, probes, outcomes = _outcome(assignment, model, tensorizer, cases, calibration)
     gates = diagnose(model, tensorizer, cases[Split.VALIDATION], recipe)
     watches.lap("calibrate")
-    return _Trained(model, vocabulary, calibration, values, risks, gates)
+    return _Trained(model, vocabulary, calibration, probes, values, risks, outcomes, gates)
+
+
+def _fitted(trained: _Trained) -> FittedOutcome | None:
+    if not trained.probes.outcomes:
+        return None
+    prognosis = trained.probes.outcomes[0]
+    platt = trained.calibration.probabilities.get(prognosis.key)
+    return None if platt is None else (prognosis, platt)
+
+
+def _outcome(
+    assignment: Assignment,
+    model: Jepa,
+    tensorizer: Tensorizer,
+    cases: dict[Split, list[Case]],
+    calibration: Calibration,
+) -> tuple[Calibration, Probes, list[OutcomeFigures]]:
+    """The probes of the outcome told beside the record, where there is one, calibrated and judged."""
+    labelled, recipe = assignment.setting.labelled, assignment.recipe
+    if labelled is None:
+        return calibration, Probes(), []
+    states = {
+        split: states_of(model, tensorizer, members, labelled) for split, members in cases.items()
+    }
+    prognosis, _ = fit_prognosis(states[Split.TRAINING], labelled, recipe.seed)
+    held = states[Split.CALIBRATION]
+    rows = zip(
+        held.patient.tolist(), log_odds(prognosis, held).tolist(), held.had.tolist(), strict=True
+    )
+    name = f"{assignment.name}/{recipe.seed}/platt/{prognosis.key.replace('|', '/')}"
+    platt = platt_of(list(rows), recipe.limits, name)
+    probes = Probes(outcomes=(prognosis,))
+    if platt is None:
+        return calibration, probes, []
+    known = {**calibration.probabilities, prognosis.key: platt}
+    base_rate = float(states[Split.TRAINING].had.mean())
+    figures = outcome_figures(prognosis, platt, states[Split.VALIDATION], base_rate, recipe.seed)
+    return replace(calibration, probabilities=known), probes, figures
 
 
 def _state_file(assignment: Assignment) -> Path:
@@ -183,12 +236,12 @@ def _recorded(
 
 
 def _ask_all(
-    recipe: Recipe,
+    assignment: Assignment,
     model: Jepa,
     tensorizer: Tensorizer,
     cases: dict[Split, list[Case]],
-    device: str,
 ) -> dict[Split, list[Asked]]:
+    recipe = assignment.recipe
     return {
         split: put_questions(
             model,
@@ -198,7 +251,8 @@ def _ask_all(
             if split is Split.TRAINING
             else recipe.questions_per_held_out_patient,
             seed=recipe.seed,
-            device=device,
+            device=assignment.device,
+            days_of=assignment.setting.days_of,
         )
         for split, members in cases.items()
     }
@@ -212,9 +266,10 @@ def _figures(
 ) -> tuple[list[ValueFigures], list[RiskFigures]]:
     validation, labels = asked[Split.VALIDATION], [h.label for h in recipe.model.horizons]
     values = [value_figures(validation, vocabulary, calibration, label) for label in labels]
+    spoken = (*labels, recipe.model.whole.label) if recipe.model.says_family_risks else ()
     risks = [
         figures
-        for label in (*labels, recipe.model.whole.label)
+        for label in spoken
         for figures in risk_figures(validation, asked[Split.TRAINING], calibration, label)
     ]
     return [figures for figures in values if figures is not None], risks

@@ -16,6 +16,7 @@ from clinical.worldmodel.learning import training_loss
 from clinical.worldmodel.randomness import initialise, seed_dropout
 from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training import train as training
+from pipelines.training.about import OWN
 from pipelines.training.dataset import Case
 from pipelines.training.diagnostics import diagnose, rank
 from pipelines.training.lessons import CaseLessons, draw_lesson
@@ -115,9 +116,7 @@ def test_training_makes_the_loss_smaller(tiny: Recipe, cases: list[Case], tensor
 def test_a_run_ends_in_a_checkpoint_that_answers_and_says_how_it_did(
     tiny: Recipe, timelines: list[Timeline], tmp_path: Path
 ):
-    assignment = Assignment(
-        recipe=tiny, timelines=timelines, out=tmp_path, name="tiny", data_note="Made up."
-    )
+    assignment = Assignment(recipe=tiny, timelines=timelines, out=tmp_path, name="tiny", about=OWN)
     said: list[str] = []
     digest, report = run(assignment, say=said.append)
     inference = checkpoint.load(tmp_path)
@@ -140,7 +139,7 @@ def test_without_enough_patients_training_says_so(
     tiny: Recipe, timelines: list[Timeline], tmp_path: Path
 ):
     assignment = Assignment(
-        recipe=tiny, timelines=timelines[:2], out=tmp_path, name="tiny", data_note=""
+        recipe=tiny, timelines=timelines[:2], out=tmp_path, name="tiny", about=OWN
     )
     with pytest.raises(TooFewPatientsError):
         run(assignment)
