@@ -15,6 +15,7 @@ from clinical.worldmodel.batch import TimelineBatch
 from clinical.worldmodel.families import FAMILIES, FORETOLD
 from clinical.worldmodel.hazards import AT_ONCE, first_happening_loss
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.luck import Part
 from clinical.worldmodel.ranks import ALONE, Ranks
 from clinical.worldmodel.readout import RawReadouts, at_least_one_loss
 from clinical.worldmodel.targets import WindowMembers, members
@@ -38,6 +39,7 @@ class Lesson:
     bounds: Float[Tensor, "Q H 2"]
     followed_days: Float[Tensor, " Q"]
     bootstrap: Float[Tensor, "Q K"]
+    part: Part | None = None  # where these are some of the questions of a larger lesson
 
 
 @dataclass(frozen=True, slots=True)

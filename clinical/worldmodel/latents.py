@@ -14,6 +14,7 @@ from clinical.worldmodel import objective
 from clinical.worldmodel.config import LossConfig, Target
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.luck import Luck
 from clinical.worldmodel.ranks import Ranks
 from clinical.worldmodel.regulariser import Spread
 from clinical.worldmodel.targets import members
@@ -83,15 +84,15 @@ def latent_parts(
     lesson: Lesson,
     events: Float[Tensor, "N D"],
     config: LossConfig,
-    generator: torch.Generator,
+    luck: Luck,
     ranks: Ranks,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """How far the targets were foretold wrongly, and how badly they are spread: means over the aims."""
     question, horizon = torch.nonzero(is_target, as_tuple=True)
     weights = lesson.bootstrap[question]
     taught = _taught(model, lesson, found, is_target, ranks)
-    choice = _one_each(lesson, question, config, generator)
-    spread = Spread(model.config.latent, config, generator, ranks)
+    choice = _one_each(lesson, question, horizon, is_target.shape[1], config, luck)
+    spread = Spread(model.config.latent, config, luck.generator, ranks)
     matches, spreads = [], []
     for place, aim in enumerate(found):
         projected, foretold, past = _projected(model, aim, is_target, lesson, events, ranks)
@@ -149,15 +150,17 @@ def _taught(
 def _one_each(
     lesson: Lesson,
     question: Int[Tensor, " n"],
+    horizon: Int[Tensor, " n"],
+    num_horizons: int,
     config: LossConfig,
-    generator: torch.Generator,
+    luck: Luck,
 ) -> Bool[Tensor, " n"]:
     """One row chosen per question, or per patient: several of one are no independent sample."""
-    luck = torch.rand(len(question), generator=generator, device=question.device)
+    drawn = luck.cells(question, horizon, num_horizons)
     owner = lesson.future_row[question] if config.is_one_per_patient else question
-    best = torch.zeros(len(lesson.row), device=luck.device)
-    best = best.scatter_reduce(0, owner, luck, reduce="amax", include_self=True)
-    return luck == best[owner]
+    best = torch.zeros(len(lesson.row), device=drawn.device)
+    best = best.scatter_reduce(0, owner, drawn, reduce="amax", include_self=True)
+    return drawn == best[owner]
 
 
 def _spread(

@@ -15,6 +15,7 @@ from clinical.worldmodel.config import LossConfig, ModelConfig
 from clinical.worldmodel.grounding import Lesson, grounding, outcomes
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.latents import aims, latent_parts, window_targets
+from clinical.worldmodel.luck import Luck
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.ranks import ALONE, Ranks
 from clinical.worldmodel.targets import members
@@ -76,19 +77,20 @@ def training_loss(
     if model.teacher is not None and model.training:
         model.teacher.follow(model, config.teacher_decay)
     context, num_heads = lesson.context, model.config.num_heads
-    is_kept, is_exact = _corrupt(lesson, model.config, corruption, generator)
+    luck = Luck(generator, lesson.part)
+    is_kept, is_exact = _corrupt(lesson, model.config, corruption, luck)
     encoded = model.encode(context, is_kept=is_kept, is_exact=is_exact)
     reading = model.read(context, encoded, lesson.row, lesson.day)
     events = encoded.events if lesson.future is context else model.embedding(lesson.future)
     found = outcomes(model, lesson, action_tokens)
     windows, counts = window_targets(model, lesson, events)
-    is_given = torch.rand(len(lesson.row), generator=generator, device=windows.device)
-    plan = true_plan(model, lesson, events, is_given >= corruption.plan)
+    is_given = luck.questions(len(lesson.row)) >= corruption.plan
+    plan = true_plan(model, lesson, events, is_given)
     latents = model.predictor(reading.state, lesson.bounds, plan)
     is_target = found.is_followed & (counts > 0)
     aimed = aims(model, lesson, windows, latents)
-    match, spread = latent_parts(model, aimed, is_target, lesson, events, config, generator, ranks)
-    head = torch.randint(num_heads, lesson.row.shape, generator=generator, device=windows.device)
+    match, spread = latent_parts(model, aimed, is_target, lesson, events, config, luck, ranks)
+    head = luck.heads(len(lesson.row), num_heads)
     question = torch.arange(len(head), device=head.device)
     spoken = latents[question, :, head][:, :, None]
     hazards = model.hazards(reading, plan)
@@ -121,35 +123,32 @@ def training_loss(
 
 
 def _corrupt(
-    lesson: Lesson, config: ModelConfig, corruption: Corruption, generator: torch.Generator
+    lesson: Lesson, config: ModelConfig, corruption: Corruption, luck: Luck
 ) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
     context = lesson.context
-    num, device = len(context.event_concept), context.event_concept.device
-    is_exact = torch.rand(num, generator=generator, device=device) >= corruption.exact_code
+    is_exact = luck.events(context) >= corruption.exact_code
     # Draw per timeline: below p lose modality 1, below 2p modality 2, others nothing.
-    luck = torch.rand(context.num_timelines + 1, generator=generator, device=device)
-    lost = 1 + (luck / corruption.modality).long() if corruption.modality else luck.long() - 1
+    drawn = luck.timelines(context)
+    lost = 1 + (drawn / corruption.modality).long() if corruption.modality else drawn.long() - 1
     lost[-1] = NUM_MODALITIES  # static facts, of no row, lose nothing
     is_kept = context.event_attributes[:, MODALITY_COLUMN] != lost[context.event_row]
     if corruption.recent:
-        is_kept &= ~_recent(lesson, config, corruption.recent, generator)
+        is_kept &= ~_recent(lesson, config, corruption.recent, luck)
     return is_kept, is_exact
 
 
-def _recent(
-    lesson: Lesson, config: ModelConfig, share: float, generator: torch.Generator
-) -> Bool[Tensor, " N"]:
+def _recent(lesson: Lesson, config: ModelConfig, share: float, luck: Luck) -> Bool[Tensor, " N"]:
     """The events of the last stretch before one question of each unlucky patient.
 
     Stretches are log-uniform up to the end of the last trained window, in units of the clock.
     """
     context, device = lesson.context, lesson.day.device
-    luck = torch.rand(len(lesson.row), 3, generator=generator, device=device)
+    drawn = luck.questions(len(lesson.row), 3)
     longest = config.windows_days[-1][1] / config.clock_days
-    span = ((1 + longest) ** luck[:, 1] - 1).double() * config.clock_days
+    span = ((1 + longest) ** drawn[:, 1] - 1).double() * config.clock_days
     best = torch.zeros(context.num_timelines, device=device)
-    best = best.scatter_reduce(0, lesson.row, luck[:, 0], reduce="amax")
-    is_hit = (luck[:, 0] == best[lesson.row]) & (luck[:, 2] < share)
+    best = best.scatter_reduce(0, lesson.row, drawn[:, 0], reduce="amax")
+    is_hit = (drawn[:, 0] == best[lesson.row]) & (drawn[:, 2] < share)
     end = torch.full((context.num_timelines + 1,), -torch.inf, dtype=torch.float64, device=device)
     end[lesson.row[is_hit]] = lesson.day[is_hit]
     start = end.clone()
