@@ -16,6 +16,10 @@ class AbstentionReason(StrEnum):
     NEVER_MEASURED = "never_measured"  # the patient has no value from which to forecast
     PATIENT_DECEASED = "patient_deceased"  # the record says so: there is no course to foretell
     MODEL_NOT_NUMERIC = "model_not_numeric"  # the model answered with something that is no number
+    IMPLAUSIBLE_VALUE = "implausible_value"  # a newest value lies where no value can be told apart
+    HORIZON_BEYOND_REACH = "horizon_beyond_reach"  # later than the model was trained to foretell
+    UNKNOWN_ACTION = "unknown_action"  # the plan holds an action that the model never met
+    PLAN_TOO_LONG = "plan_too_long"  # more actions than the model can read
     SUPPORT_UNKNOWN = "support_unknown"  # nothing says how usual the plans are
     PLAN_UNUSUAL = "plan_unusual"  # the best plan was hardly ever followed by similar patients
 

@@ -6,7 +6,6 @@ newest events can be left out one group at a time. Does not know calibration or 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 import torch
@@ -19,9 +18,11 @@ from clinical.prediction.request import PredictionRequest
 from clinical.timeline.event import Event, Source
 from clinical.timeline.timeline import Known, Timeline
 from clinical.worldmodel.batch import TimelineBatch, join
+from clinical.worldmodel.composing import forecast_beyond
+from clinical.worldmodel.incidence import days_of
 from clinical.worldmodel.jepa import Encoded, Jepa, Reading, Remembered
 from clinical.worldmodel.predictor import Plan
-from clinical.worldmodel.readout import RawReadouts, log_odds
+from clinical.worldmodel.readout import RawReadouts
 from clinical.worldmodel.shapes import SECONDS_PER_DAY
 from clinical.worldmodel.tally import Tally
 from clinical.worldmodel.tensorize import Tensorizer, day_of
@@ -47,9 +48,14 @@ class History:
 class Answer:
     """What the network says: the trained windows come first, then those asked beside them."""
 
-    state: Float[Tensor, "1 D"]
+    reading: Reading
     latents: Float[Tensor, "H K L"]
     raw: RawReadouts
+
+    @property
+    def state(self) -> Float[Tensor, "1 D"]:
+        """The state of the patient at the question."""
+        return self.reading.state
 
 
 def read_history(model: Jepa, tensorizer: Tensorizer, timeline: Timeline, device: str) -> History:
@@ -95,15 +101,38 @@ def ask(
     request: PredictionRequest,
     horizons: Sequence[Horizon],
 ) -> Answer:
-    """The network's answer for the trained windows and for `horizons`."""
+    """The network's answer for the trained windows and for `horizons`, which are in its reach."""
     device = history.batch.birth_day.device
     encoded = model.encode(history.batch, history.earlier)
     reading = read_at(model, history.batch, encoded, request)
-    asked = [_days(horizon) for horizon in (*model.config.horizons, *horizons)]
+    asked = [days_of(horizon) for horizon in (*model.config.horizons, *horizons)]
+    trained = model.config.windows_days[-1][1]
+    near = [place for place, (_, end) in enumerate(asked) if end <= trained]
+    far = [place for place, (_, end) in enumerate(asked) if end > trained]
     bounds = torch.tensor([asked], dtype=torch.float32, device=device)
     plan = plan_of(model, tensorizer, request) if request.actions else None
-    latents, raw = model.forecast(reading, bounds, plan)
-    return Answer(reading.state, latents[0], raw)
+    latents, raw = model.forecast(reading, bounds[:, near], plan)
+    if far:
+        later = forecast_beyond(model, reading, bounds[:, far], plan)
+        latents, raw = _merged((latents, raw), later, [*near, *far])
+    return Answer(reading, latents[0], raw)
+
+
+Forecasts = tuple[Float[Tensor, "Q H K L"], RawReadouts]
+
+
+def _merged(near: Forecasts, far: Forecasts, places: list[int]) -> Forecasts:
+    """The windows of both in the order in which they were asked: the n-th goes to `places[n]`."""
+    order = torch.tensor(places).argsort()
+    one, other = near[1], far[1]
+    raw = RawReadouts(
+        torch.cat([one.quantiles, other.quantiles], dim=1)[:, order],
+        torch.cat([one.measured, other.measured], dim=1)[:, order],
+        torch.cat([one.intensity, other.intensity], dim=1)[:, order],
+        one.hazards,
+        other.hazards,
+    )
+    return torch.cat([near[0], far[0]], dim=1)[:, order], raw
 
 
 def read_at(
@@ -120,11 +149,6 @@ def question(
     device = batch.birth_day.device
     row = torch.arange(batch.num_timelines, device=device)
     return row, torch.full((len(row),), day_of(request.as_of), dtype=torch.float64, device=device)
-
-
-def _days(horizon: Horizon) -> tuple[float, float]:
-    day = timedelta(days=1)
-    return (horizon.start / day, horizon.end / day)
 
 
 def plan_of(model: Jepa, tensorizer: Tensorizer, request: PredictionRequest) -> Plan:
@@ -156,25 +180,8 @@ def _as_event(action: Action, request: PredictionRequest) -> Event:
         source=source,
         received_at=request.as_of + action.after,
         value=action.dose,
+        phase=action.phase,
     )
-
-
-def cumulative_log_odds(
-    intensity: Float[Tensor, "n H K F"], windows: Sequence[tuple[float, float]], horizon: Horizon
-) -> Float[Tensor, "n K F"]:
-    """The log odds of at least one happening in `horizon`, from the intensities of the trained windows.
-
-    Each window's intensity counts by the share of it that `horizon` covers, and the last goes on
-    beyond its end; so a window within another is never more likely than it.
-    """
-    start, end = _days(horizon)
-    shares = []
-    for place, (first, last) in enumerate(windows):
-        reach = end if place == len(windows) - 1 else last
-        covered = max(0.0, min(end, reach) - max(start, first))
-        shares.append(covered / (last - first))
-    weights = intensity.new_tensor(shares)[:, None, None]
-    return log_odds((intensity[:, : len(windows)] * weights).sum(1))
 
 
 def without(

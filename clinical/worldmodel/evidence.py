@@ -18,15 +18,16 @@ from clinical.prediction.request import PredictionRequest
 from clinical.worldmodel.answering import (
     Answer,
     History,
-    cumulative_log_odds,
     plan_of,
     question,
     read_at,
     without,
 )
+from clinical.worldmodel.incidence import cumulative_log_odds, is_told
 from clinical.worldmodel.jepa import Jepa, Remembered
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.probe import Prognosis
+from clinical.worldmodel.readout import RawReadouts
 from clinical.worldmodel.tensorize import Tensorizer
 
 NUM_CANDIDATES = 5
@@ -39,7 +40,7 @@ class Leaning:
     """Per candidate group: place and name of its newest event, and what is said without the group."""
 
     newest: tuple[tuple[int, UUID], ...]
-    intensity: Float[Tensor, "n H K F"]
+    raw: RawReadouts | None
     state: Float[Tensor, "n D"]
 
 
@@ -54,7 +55,7 @@ def lean(
     groups = _candidates(model, history, request, prognoses)
     hidden = [frozenset(group) for group in groups]
     if not hidden:
-        return Leaning((), torch.zeros(0, 0, 0, 0), torch.zeros(0, 0))
+        return Leaning((), None, torch.zeros(0, 0))
     device = str(history.batch.birth_day.device)
     batch = without(tensorizer, history, hidden, device)
     earlier = None
@@ -69,7 +70,7 @@ def lean(
     _, raw = model.forecast(reading, bounds.float(), plan)
     events = history.batch.events
     newest = tuple((group[-1], events[group[-1]].event_id) for group in groups)
-    return Leaning(newest, raw.intensity, reading.state)
+    return Leaning(newest, raw, reading.state)
 
 
 def leaned_on(
@@ -79,11 +80,14 @@ def leaned_on(
     horizon: Horizon,
     risk: int,
 ) -> tuple[UUID, ...]:
-    """The newest event of each group whose absence moves the risk most; the newest first."""
-    if not leaning.newest:
+    """The newest event of each group whose absence moves the risk most; the newest first.
+
+    Nothing for a window beyond the trained reach: it is not asked again without each group.
+    """
+    if leaning.raw is None or not is_told(leaning.raw, windows, horizon):
         return ()
-    before = cumulative_log_odds(answer.raw.intensity, windows, horizon)[0, :, risk].mean()
-    after = cumulative_log_odds(leaning.intensity, windows, horizon)[:, :, risk].mean(1)
+    before = cumulative_log_odds(answer.raw, windows, horizon)[0, :, risk].mean()
+    after = cumulative_log_odds(leaning.raw, windows, horizon)[:, :, risk].mean(1)
     return _moved_most(leaning, (after - before).abs())
 
 

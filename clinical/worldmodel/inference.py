@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clinical.prediction.abstention import Abstention, AbstentionReason
+from clinical.prediction.contradiction import require_consistent
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Readout
@@ -25,6 +26,7 @@ from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.answering import Answer, History, ask, read_history
 from clinical.worldmodel.calibrated import Calibration
 from clinical.worldmodel.config import AbstentionLimits
+from clinical.worldmodel.declining import declined_question, implausible, is_in_reach
 from clinical.worldmodel.evidence import lean
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.probe import Probes
@@ -67,8 +69,13 @@ class Inference:
         early = self._declined_unasked(timeline, unseen)
         if early is not None:
             return _withheld(early, capsule, unseen, None)
-        horizons = request.horizons or self.horizons
-        spoken = horizons if request.horizons else (*horizons, self.model.config.whole)
+        wanted, config = request.horizons or self.horizons, self.model.config
+        require_consistent(request.actions, wanted)
+        spoken = wanted if request.horizons else (*wanted, config.whole)
+        horizons = tuple(horizon for horizon in wanted if is_in_reach(config, horizon))
+        unasked = declined_question(config, self.tensorizer.vocabulary, request, horizons)
+        if unasked is not None:
+            return _withheld(unasked, capsule, unseen, None)
         answer = ask(self.model, self.tensorizer, history, request, horizons)
         familiarity = self._familiarity(answer)
         late = self._declined(answer, familiarity)
@@ -121,6 +128,9 @@ class Inference:
                 AbstentionReason.MODEL_NOT_NUMERIC,
                 "the model answered with something that is no number",
             )
+        absurd = implausible(answer.reading.features)
+        if absurd is not None:
+            return absurd
         if familiarity is not None and familiarity > self.limits.max_familiarity:
             return Abstention(
                 AbstentionReason.UNFAMILIAR_PATIENT,
@@ -163,7 +173,7 @@ class Inference:
         )
         leaning = lean(self.model, self.tensorizer, history, request)
         risks = speaker.risks(answer, leaning, spoken)
-        return (*risks, *speaker.quantities(answer, history, horizons))
+        return (*risks, *speaker.quantities(answer, history, horizons, request.horizons))
 
 
 def _as_known(request: PredictionRequest, timeline: Timeline) -> Timeline:

@@ -30,6 +30,7 @@ class RawReadouts:
     measured: Float[Tensor, "Q H K C"]  # logit of being measured in the window
     intensity: Float[Tensor, "Q H K F"]  # expected number of happenings in the window
     hazards: Hazards | None = None  # where the model has them: `intensity` then follows from them
+    beyond: Hazards | None = None  # the same, on to twice the trained reach
 
 
 class Readouts(nn.Module):

@@ -13,11 +13,13 @@ from clinical.prediction.calibration import PlattCalibration, ReliabilityBin
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.timeline.code import Code
-from clinical.worldmodel.answering import Answer, History, cumulative_log_odds
+from clinical.worldmodel.answering import Answer, History
 from clinical.worldmodel.calibrated import Calibration, QuantityCalibration
 from clinical.worldmodel.config import AbstentionLimits
+from clinical.worldmodel.declining import BEYOND_REACH
 from clinical.worldmodel.evidence import Leaning, leaned_on, prognosis_leaned_on
 from clinical.worldmodel.families import FORETOLD
+from clinical.worldmodel.incidence import cumulative_log_odds, is_told
 from clinical.worldmodel.probe import Prognosis
 from clinical.worldmodel.vocabulary import ValueScale, Vocabulary
 
@@ -48,7 +50,11 @@ class Speaker:
         """Each foretold risk in each horizon."""
         said = []
         for horizon in horizons:
-            log_odds = cumulative_log_odds(answer.raw.intensity, self.windows, horizon)[0]
+            if not is_told(answer.raw, self.windows, horizon):
+                drafts = (_Draft(str(risk), ReadoutKind.PROBABILITY, horizon) for risk in FORETOLD)
+                said += [draft.withheld(BEYOND_REACH) for draft in drafts]
+                continue
+            log_odds = cumulative_log_odds(answer.raw, self.windows, horizon)[0]
             for place, risk in enumerate(FORETOLD):
                 heads: list[float] = log_odds[:, place].tolist()
                 fitted = self.calibration.probabilities.get(f"{risk}|{horizon.label}")
@@ -88,17 +94,21 @@ class Speaker:
         return draft
 
     def quantities(
-        self, answer: Answer, history: History, horizons: Sequence[Horizon]
+        self,
+        answer: Answer,
+        history: History,
+        horizons: Sequence[Horizon],
+        asked: Sequence[Horizon] = (),
     ) -> list[Readout]:
-        """The next value of each followed code in each horizon."""
+        """The next value of each followed code in each horizon; withheld for the others `asked`."""
+        beyond = [horizon for horizon in asked if horizon not in horizons]
         quantiles = answer.raw.quantiles[0, -len(horizons) :].double()
         said = []
         for place, code in enumerate(self.vocabulary.numeric_codes):
             scale = self.vocabulary.scales[code.key]
             evidence = history.values.get(place, ())
             for number, horizon in enumerate(horizons):
-                draft = _Draft(code.display or code.value, ReadoutKind.QUANTITY, horizon)
-                draft.code, draft.unit = code, scale.unit
+                draft = _draft_of(code, scale.unit, horizon)
                 fitted = self.calibration.quantities.get(f"{code.key}|{horizon.label}")
                 if not evidence:
                     draft.withheld(_NEVER_MEASURED)
@@ -106,6 +116,8 @@ class Speaker:
                     heads = quantiles[number, :, place] * scale.sd + scale.mean
                     self._quantity(draft, scale, heads.tolist(), fitted)
                 said.append(draft.with_evidence(evidence).finished())
+            withheld = (_draft_of(code, scale.unit, h).withheld(BEYOND_REACH) for h in beyond)
+            said += [draft.finished() for draft in withheld]
         return said
 
     def _quantity(
@@ -183,6 +195,11 @@ class _Draft:
             evidence=self.evidence,
             abstention=self.abstention,
         )
+
+
+def _draft_of(code: Code, unit: str, horizon: Horizon) -> _Draft:
+    name = code.display or code.value
+    return _Draft(name, ReadoutKind.QUANTITY, horizon, code=code, unit=unit)
 
 
 def _bin_of(fitted: PlattCalibration, probability: float) -> ReliabilityBin | None:

@@ -15,7 +15,8 @@ from clinical.worldmodel.shapes import DAYS_PER_YEAR
 
 NUM_RUNNING = 9  # count, mean, M2, minimum, maximum, first, last, last time, recent count
 NUM_FEATURES = 10
-_LIMIT = 20.0  # standard deviations; beyond, a value says no more to the network
+LAST = 0  # column of the features
+LIMIT = 20.0  # standard deviations; beyond, a value says no more to the network
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ def features(
     seen = (count > 0) & kept
     age = (time[:, None] - last_time).clamp(min=0.0)
     sd = (m2.clamp(min=0.0) / count.clamp(min=1.0)).sqrt()
-    values = [column.clamp(-_LIMIT, _LIMIT) for column in (last, low, high, mean, sd, first)]
+    values = [column.clamp(-LIMIT, LIMIT) for column in (last, low, high, mean, sd, first)]
     columns = [
         *values,
         count.log1p(),

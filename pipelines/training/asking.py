@@ -17,8 +17,9 @@ from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.timeline.event import EventKind
 from clinical.timeline.quantity import Quantity
 from clinical.timeline.timeline import Timeline
-from clinical.worldmodel.answering import ask, cumulative_log_odds, read_history
+from clinical.worldmodel.answering import ask, read_history
 from clinical.worldmodel.families import FORETOLD
+from clinical.worldmodel.incidence import cumulative_log_odds
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.shapes import DAYS_PER_YEAR
 from clinical.worldmodel.tensorize import Tensorizer
@@ -101,7 +102,7 @@ def _ask(
     spread = (latents - latents.mean(1, keepdim=True)).square().mean((1, 2)).sqrt()
     risks = {}
     for horizon in (*horizons, model.config.whole) if model.config.says_family_risks else ():
-        log_odds = cumulative_log_odds(answer.raw.intensity, windows, horizon)[0].mean(0).tolist()
+        log_odds = cumulative_log_odds(answer.raw, windows, horizon)[0].mean(0).tolist()
         for name, odds in zip(FORETOLD, log_odds, strict=True):
             outcome = happened(name, timeline, as_of, horizon)
             risks[str(name), horizon.label] = RiskAnswer(odds, outcome)

@@ -70,6 +70,10 @@ const REASONS = {
   never_measured: "never measured in this patient",
   patient_deceased: "the record says that this patient has died",
   model_not_numeric: "the model gave something that is no number",
+  implausible_value: "a newest value is too extreme to be read",
+  horizon_beyond_reach: "the window ends later than the model can foretell",
+  unknown_action: "the plan holds an action that the model never met",
+  plan_too_long: "the plan holds more actions than the model can read",
 };
 
 export const because = (withheld) => REASONS[withheld.reason] ?? withheld.reason.replaceAll("_", " ");
