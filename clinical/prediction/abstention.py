@@ -21,6 +21,7 @@ class AbstentionReason(StrEnum):
     UNKNOWN_ACTION = "unknown_action"  # the plan holds an action that the model never met
     PLAN_TOO_LONG = "plan_too_long"  # more actions than the model can read
     SUPPORT_UNKNOWN = "support_unknown"  # nothing says how usual the plans are
+    NO_ALLOWED_PLAN = "no_allowed_plan"  # a constraint forbids each of the decisions asked about
     PLAN_UNUSUAL = "plan_unusual"  # the best plan was hardly ever followed by similar patients
 
 

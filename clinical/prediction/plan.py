@@ -173,6 +173,7 @@ def _way(way: Taken) -> list[object]:
             a.code.key,
             a.after.total_seconds(),
             f"{a.dose.value} {a.dose.unit}" if a.dose else "",
+            a.phase,
         ]
         for a in way.actions
     ]

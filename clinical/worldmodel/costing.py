@@ -5,14 +5,21 @@ network: a planner gives plans and gets energies. It speaks of the expected cour
 patients under a plan, not of the plan's effect.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from clinical.prediction.plan import Goal, PlanQuestion, UnusableGoalError
+from clinical.timeline.quantity import Quantity
+from clinical.worldmodel.config import ModelConfig
+from clinical.worldmodel.families import FORETOLD
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.readout import RawReadouts
+from clinical.worldmodel.vocabulary import Vocabulary
 
 PARTS = ("goals", "risks", "burden", "disagreement", "behaviour")
 
@@ -28,6 +35,57 @@ class Goals:
     burden_per_action: float = 0.05
     disagreement_weight: float = 1.0
     behaviour_weight: float = 0.05
+
+    def to(self, device: str) -> "Goals":
+        """The same goals on another device."""
+        rows = ("low", "high", "risk_weights", "horizon_weights")
+        return replace(self, **{name: getattr(self, name).to(device) for name in rows})
+
+
+def goals_of(question: PlanQuestion, vocabulary: Vocabulary, config: ModelConfig) -> Goals:
+    """What a question wants, as the model counts it; every goal, risk and window counts alike.
+
+    Raises:
+        UnusableGoalError: a quantity is not foretold, or a bound cannot be turned into its unit.
+    """
+    bounds = torch.full((2, len(vocabulary.numeric)), torch.nan)
+    unusable = []
+    for goal in question.goals:
+        standardised = _standardised(goal, vocabulary)
+        if standardised is None:
+            unusable.append(goal.label)
+        else:
+            place = vocabulary.numeric.index(goal.code.key)
+            bounds[:, place] = torch.tensor(standardised)
+    if unusable:
+        raise UnusableGoalError(
+            f"the model does not foretell, or not in this unit: {', '.join(unusable)}"
+        )
+    num_windows = len(config.windows_days)
+    return Goals(
+        low=bounds[0],
+        high=bounds[1],
+        risk_weights=torch.tensor([float(name in question.risks) for name in FORETOLD]),
+        horizon_weights=torch.full((num_windows,), 1 / num_windows),
+    )
+
+
+def _standardised(goal: Goal, vocabulary: Vocabulary) -> tuple[float, float] | None:
+    """Both bounds in standard deviations, NaN where any value will do; None where they cannot be."""
+    if goal.code.key not in vocabulary.numeric:
+        return None
+    scale = vocabulary.scales[goal.code.key]
+    values = [
+        None if bound is None else scale.canonical(Quantity(Decimal(str(bound)), goal.unit))
+        for bound in (goal.low, goal.high)
+    ]
+    if any(
+        value is None and bound is not None
+        for value, bound in zip(values, (goal.low, goal.high), strict=True)
+    ):
+        return None
+    low, high = (math.nan if value is None else scale.standardised(value) for value in values)
+    return low, high
 
 
 def energy(

@@ -243,9 +243,8 @@ def _draw(draw: Callable[[], Tensor], space: Choices | Doses, num: int) -> Tenso
     return kept[:num]
 
 
-def _from_odds(
-    odds: list[Float[Tensor, " c"]], num: int, generator: torch.Generator
-) -> Int[Tensor, "n S"]:
+def _from_odds(odds: list[Tensor], num: int, generator: torch.Generator) -> Int[Tensor, "n S"]:
+    """Each slot for itself, from its own odds (`[c]`)."""
     columns = [torch.multinomial(slot, num, replacement=True, generator=generator) for slot in odds]
     return torch.stack(columns, dim=1)
 

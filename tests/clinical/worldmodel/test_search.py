@@ -69,9 +69,11 @@ def test_beam_as_wide_as_the_space_is_exact_whatever_the_energy(seed: int) -> No
 
 @pytest.mark.parametrize("seed", range(5))
 def test_cem_finds_the_best_combination_among_thousands(seed: int) -> None:
-    """Slots that depend on each other, 4096 plans, at most 6 x 256 of them asked."""
-    choices = Choices(sizes=(4,) * 6)
-    tables = [torch.randn(4, generator=_seeded(seed * 10 + n)) for n in range(6)]
+    """Slots that depend on each other, 3840 plans, at most 6 x 256 of them asked."""
+    choices = Choices(sizes=(4, 3, 5, 4, 4, 4))
+    tables = [
+        torch.randn(size, generator=_seeded(seed * 10 + n)) for n, size in enumerate(choices.sizes)
+    ]
     cost = TableCost(tables, coupling=0.5)
     found = cem(cost, choices, _seeded(seed))
     assert cost.asked <= 6 * 256 + 1
