@@ -3,6 +3,7 @@
 One patient comes by the signed webhook over HTTP, the others as deliveries of Bundles; the worker
 understands them, the model answers, reviews open. Then the same is asked of years past, so that
 `clinical audit` has outcomes to compare with. Doing it again on the same data changes nothing.
+`pipelines.icu.demo` tells the same of stays in intensive care.
 """
 
 import base64
@@ -110,6 +111,19 @@ class Summary:
             raise DemoIncompleteError(f"short of complete: {', '.join(short)}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """Whom a demo shows: the patients, how they come in, and what is asked of them after that.
+
+    `send` yields how many patients were sent so far.
+    """
+
+    name: str  # of its folder beside the data of other stories; empty: of none
+    bundles: Callable[[], Iterator[Bundle]]
+    send: Callable[[Parts, list[Bundle], "SignedWebhook"], Iterator[int]]
+    ask: Callable[[Parts], None]
+
+
 def sign_in_password(session_key: bytes) -> str:
     """The demo clinician's password: the same for one data folder, other for any other, kept nowhere."""
     digest = hmac.digest(session_key, b"the demo clinician's password", hashlib.sha256)
@@ -172,7 +186,7 @@ class SignedWebhook:
 
 def ask_of_the_past(parts: Parts) -> None:
     """Owe, for every patient, predictions as of some years before the last event, unless there are."""
-    asked = _asked_of_the_past(parts)
+    asked = asked_before(parts, Purpose.RETROSPECTIVE)
     with parts.open_unit_of_work() as uow:
         questions = [
             (patient_id, moment)
@@ -186,12 +200,13 @@ def ask_of_the_past(parts: Parts) -> None:
         )
 
 
-def _asked_of_the_past(parts: Parts) -> set[tuple[UUID, datetime]]:
+def asked_before(parts: Parts, purpose: Purpose) -> set[tuple[UUID, datetime]]:
+    """Patient and moment of every question of this purpose that was answered."""
     with parts.open_unit_of_work() as uow:
         return {
             (prediction.request.patient_id, prediction.request.as_of)
             for prediction in uow.predictions.all()
-            if prediction.request.purpose is Purpose.RETROSPECTIVE
+            if prediction.request.purpose is purpose
         }
 
 
@@ -203,6 +218,10 @@ def _past_moments(timeline: Timeline) -> Iterator[datetime]:
         moment = timeline.known_until - look_back
         if timeline.cut(moment).known_until is not None:
             yield moment
+
+
+OUTPATIENT = Story(name="", bundles=demo_bundles, send=send, ask=ask_of_the_past)
+"""The synthetic patients: one by webhook, and asked of years past."""
 
 
 def wait_until_done(
@@ -227,16 +246,16 @@ def wait_until_done(
         time.sleep(0.1)
 
 
-def fill(site: Site, say: Callable[[str], None]) -> Summary:
+def fill(site: Site, say: Callable[[str], None], story: Story = OUTPATIENT) -> Summary:
     """Send the patients and stay until nothing is owed; `say` is told how far it is.
 
     Raises:
         ChildDiedError, DemoStuckError, DemoIncompleteError
     """
     parts = open_parts(site.settings, site.database_url)
-    bundles = list(demo_bundles())
+    bundles = list(story.bundles())
     webhook = SignedWebhook(web_url=site.web_url, secret=keys.webhook_secret(site.settings, SITE))
-    for num_sent in send(parts, bundles, webhook):
+    for num_sent in story.send(parts, bundles, webhook):
         site.require_alive()
         say(f"Sent {num_sent} of {len(bundles)} patients …")
 
@@ -245,11 +264,11 @@ def fill(site: Site, say: Callable[[str], None]) -> Summary:
         say(f"Sent {len(bundles)} patients; {num_waiting} pieces of work are owed …")
 
     wait_until_done(parts, look)
-    ask_of_the_past(parts)
+    story.ask(parts)
     wait_until_done(parts, look)
     return Summary(
         num_sent=len(bundles),
-        num_of_the_past=len(_asked_of_the_past(parts)),
+        num_of_the_past=len(asked_before(parts, Purpose.RETROSPECTIVE)),
         head=_sequenced_head(parts),
         census=take_census(create_engine(site.database_url, pool_size=1)),
     )

@@ -121,18 +121,26 @@ def running(
     data_dir: Path | None = None,
     web_port: int | None = None,
     site: str = "",
+    folder: str = "",
+    checkpoint: Path | None = None,
 ) -> Iterator[Site]:
     """Start everything and stop it again, whatever happens in the block; children may not be ready yet.
 
-    Arguments win over the settings; a `site` gets a webhook secret of its own. Call it from the main
-    thread: SIGINT, SIGTERM and SIGHUP raise ToldToStop in the block.
+    Arguments win over the settings; a `site` gets a webhook secret of its own. `folder` is one below
+    the data folder of the settings, for data that must not mix with what else is there. Call it from
+    the main thread: SIGINT, SIGTERM and SIGHUP raise ToldToStop in the block.
 
     Raises:
         AlreadyRunningError, PortTakenError, StorageUnavailableError
     """
-    chosen = {"data_dir": data_dir, "web_port": web_port}
+    settings = Settings()
+    chosen = {
+        "data_dir": data_dir or settings.data_dir / folder,
+        "web_port": web_port,
+        "model_checkpoint": checkpoint,
+    }
     given = {name: value for name, value in chosen.items() if value is not None}
-    settings = _with_secrets(_with_places(Settings().model_copy(update=given)), site)
+    settings = _with_secrets(_with_places(settings.model_copy(update=given)), site)
     with ExitStack() as stack:
         stack.enter_context(_alone_in(settings.data_dir))
         signals = stack.enter_context(_signals_raise())
@@ -178,7 +186,8 @@ def _as_strings(settings: Settings) -> dict[str, str]:
         for site, held in settings.webhook_secrets.items()
     }
     assert settings.session_key is not None
-    return {
+    checkpoint = settings.model_checkpoint
+    return ({} if checkpoint is None else {"model_checkpoint": str(checkpoint.absolute())}) | {
         "data_dir": str(settings.data_dir),
         "web_host": settings.web_host,
         "web_port": str(settings.web_port),

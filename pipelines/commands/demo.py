@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from adapters.assembly.embedded import Site
-    from pipelines.demo import Summary
+    from pipelines.demo import Story, Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +24,9 @@ def register(app: typer.Typer) -> None:
 def demo(
     once: Annotated[
         bool, typer.Option("--once", help="Send the patients, print the table and exit.")
+    ] = False,
+    icu: Annotated[
+        bool, typer.Option("--icu", help="Real, de-identified stays in intensive care instead.")
     ] = False,
     port: Annotated[
         int | None, typer.Option(help="Port of the page; else by CLINICAL_WEB_PORT.")
@@ -38,30 +41,39 @@ def demo(
     from adapters import telemetry  # noqa: PLC0415
     from adapters.assembly.embedded import ToldToStop, running  # noqa: PLC0415
     from pipelines.commands.processes import commands  # noqa: PLC0415
-    from pipelines.demo import SITE  # noqa: PLC0415
+    from pipelines.demo import OUTPATIENT, SITE  # noqa: PLC0415
+    from pipelines.icu.demo import CHECKPOINT, INTENSIVE_CARE  # noqa: PLC0415
 
     telemetry.configure("demo", level=logging.WARNING)
     console = Console()
+    story = INTENSIVE_CARE if icu else OUTPATIENT
     with told_in_words():
         try:
-            with running(commands(), data_dir=data_dir, web_port=port, site=SITE) as site:
-                _run(site, console, once=once)
+            with running(
+                commands(),
+                data_dir=data_dir,
+                web_port=port,
+                site=SITE,
+                folder=story.name,
+                checkpoint=CHECKPOINT if icu else None,
+            ) as site:
+                _run(site, console, story, once=once)
         except ToldToStop as stop:
             console.print("Stopped.")
             if once:
                 sys.exit(128 + stop.number)
 
 
-def _run(site: "Site", console: "Console", *, once: bool) -> None:
-    from pipelines import demo as story  # noqa: PLC0415
+def _run(site: "Site", console: "Console", story: "Story", *, once: bool) -> None:
+    from pipelines.demo import CLINICIAN, fill, open_account  # noqa: PLC0415
 
-    password = story.open_account(site)
+    password = open_account(site)
     site.wait_until_ready("web")
     console.print(f"Page      {site.web_url}", highlight=False)
-    console.print(f"Sign in   {story.CLINICIAN}   password   {password}", highlight=False)
+    console.print(f"Sign in   {CLINICIAN}   password   {password}", highlight=False)
     site.wait_until_ready("worker", "model")
     with console.status("Sending the sample patients …") as status:
-        summary = story.fill(site, status.update)
+        summary = fill(site, status.update, story)
     console.print(_table(summary))
     summary.require_complete()
     if not once:

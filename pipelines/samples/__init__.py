@@ -11,11 +11,12 @@ _NUM_TRAINING = 120
 
 def synthea_bundles() -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each Synthea Bundle, one patient each, in the order of the archive."""
-    with tarfile.open(FOLDER / "synthea.tar.xz", mode="r:xz") as archive:
-        for member in archive:
-            content = archive.extractfile(member)
-            if content is not None:
-                yield member.name, content.read()
+    return _members(FOLDER / "synthea.tar.xz")
+
+
+def icu_bundles() -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each stay in intensive care, one Bundle each; see `icu/README.md`."""
+    return _members(FOLDER / "icu" / "stays.tar.xz")
 
 
 def training_bundles() -> Iterator[tuple[str, bytes]]:
@@ -26,6 +27,14 @@ def training_bundles() -> Iterator[tuple[str, bytes]]:
 def demo_bundles() -> Iterator[tuple[str, bytes]]:
     """The Bundles that the demo shows; no shipped model was trained on them."""
     return _select(is_training=False)
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path, mode="r:xz") as archive:
+        for member in archive:
+            content = archive.extractfile(member)
+            if content is not None:
+                yield member.name, content.read()
 
 
 def _select(*, is_training: bool) -> Iterator[tuple[str, bytes]]:
