@@ -52,6 +52,7 @@ class ModelConfig:
     latent: int = 32
     num_layers: int = 2
     num_predictor_layers: int = 2
+    predictor_width: int | None = None  # of its tokens; None: that of a latent
     num_attention_heads: int = 4
     num_heads: int = 4
     num_bundle_queries: int = 2

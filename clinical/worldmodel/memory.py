@@ -167,7 +167,9 @@ class Memory(nn.Module):
     def initial(self, num_timelines: int) -> Float[Tensor, "B J D"]:
         """The memory of a patient of whom nothing is known."""
         weight = next(self.parameters())
-        return weight.new_zeros(num_timelines, len(self.layers), self.width)
+        shape = (num_timelines, len(self.layers), self.width)
+        # Not `new_zeros`: a weight that is sharded over processes would make a sharded memory.
+        return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
 
     @override
     def forward(

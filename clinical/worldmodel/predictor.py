@@ -53,7 +53,7 @@ class PredictorLayer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = config.latent
+        width = config.predictor_width or config.latent
         self.num_attention_heads = config.num_attention_heads
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(config.width, 6 * width)
@@ -105,7 +105,7 @@ class Predictor(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = config.latent
+        width = config.predictor_width or config.latent
         self.clock_days = config.clock_days
         self.plan_tokens = nn.Embedding(2, width)  # 0: usual care, 1: a plan is given
         self.action = nn.Linear(config.width + NUM_DELAY_FEATURES, width)
