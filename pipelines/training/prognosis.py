@@ -17,9 +17,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from clinical.prediction.calibration import PlattCalibration, ReliabilityBin
+from clinical.worldmodel.calibrated import Familiarity
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.probe import Probe, Prognosis
 from clinical.worldmodel.tensorize import Tensorizer, day_of
+from pipelines.training.asking import Asked
+from pipelines.training.calibrate import fit_familiarity
 from pipelines.training.dataset import Case, lesson_of
 from pipelines.training.setting import Labelled
 
@@ -84,6 +87,27 @@ def states_of(
 def _days(case: Case, labelled: Labelled) -> list[float]:
     first = day_of(case.timeline.versions[0].at)
     return [first + hour * 3600 / _SECONDS_PER_DAY for hour in labelled.hours]
+
+
+def fit_familiarity_of(training: States, held_out: States) -> Familiarity | None:
+    """How far from the training patients is too far, at the hours at which the outcome is asked."""
+    return fit_familiarity(_as_asked(training), _as_asked(held_out))
+
+
+def _as_asked(states: States) -> list[Asked]:
+    unknown = float("nan")
+    return [
+        Asked(
+            patient=patient,
+            age_years=unknown,
+            is_female=False,
+            state=tuple(state),
+            spread=(),
+            risks={},
+            values={},
+        )
+        for patient, state in zip(states.patient.tolist(), states.state.tolist(), strict=True)
+    ]
 
 
 def fit_prognosis(training: States, labelled: Labelled, seed: int) -> tuple[Prognosis, float]:

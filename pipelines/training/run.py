@@ -30,6 +30,7 @@ from pipelines.training.diagnostics import Gate, diagnose
 from pipelines.training.evaluate import RiskFigures, ValueFigures, risk_figures, value_figures
 from pipelines.training.prognosis import (
     OutcomeFigures,
+    fit_familiarity_of,
     fit_prognosis,
     log_odds,
     outcome_figures,
@@ -205,6 +206,8 @@ def _outcome(
     name = f"{assignment.name}/{recipe.seed}/platt/{prognosis.key.replace('|', '/')}"
     platt = platt_of(list(rows), recipe.limits, name)
     probes = Probes(outcomes=(prognosis,))
+    familiarity = fit_familiarity_of(states[Split.TRAINING], held)
+    calibration = replace(calibration, familiarity=familiarity)
     if platt is None:
         return calibration, probes, []
     known = {**calibration.probabilities, prognosis.key: platt}
