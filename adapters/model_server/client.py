@@ -15,7 +15,14 @@ import httpx
 
 from adapters.model_server import wire
 from clinical.errors import Loudness, RejectedError
-from clinical.prediction.prediction import Forecast, ModelFingerprint
+from clinical.prediction.plan import (
+    MalformedPlanQuestionError,
+    PlanComparison,
+    PlanQuestion,
+    UnknownPlanActionError,
+    UnusableGoalError,
+)
+from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Readout
 from clinical.prediction.request import PredictionRequest
 from clinical.prediction.trajectory import LatentTrajectory
@@ -114,16 +121,42 @@ class HttpModelServer:
         if not isinstance(answer, wire.ForecastAnswer):
             raise MalformedAnswerError("the model process did not answer with a forecast")
         forecast = answer.forecast
-        capsule = forecast.capsule
-        if (capsule.input_digest, capsule.config_digest, capsule.seed) != (
-            timeline.digest,
-            request.config_digest,
-            request.seed,
-        ):
-            raise MisdirectedAnswerError("the answer is not to the question that was asked")
+        _require_answer_to(request, timeline, forecast.capsule)
         if not is_sound(forecast):
             raise MalformedAnswerError("the answer holds something that is no number")
         return forecast
+
+    def plannable(self, actions: tuple[str, ...]) -> tuple[bool, ...]:
+        """Of each action, by `Code.key`, whether the model can plan it.
+
+        Raises:
+            ModelUnavailableError, ModelBusyError, RefusedQuestionError
+        """
+        answer = self._ask("/plannable", wire.encode_plannable_question(actions))
+        if isinstance(answer, wire.Refusal):
+            raise _as_error(answer)
+        if not isinstance(answer, wire.PlannableAnswer) or len(answer.is_plannable) != len(actions):
+            raise MalformedAnswerError("the model process did not say what it can plan")
+        return answer.is_plannable
+
+    def compare_plans(self, question: PlanQuestion, timeline: Timeline) -> PlanComparison:
+        """The model's comparison of plans, for a timeline already cut.
+
+        Raises:
+            UnknownPlanActionError, UnusableGoalError, MalformedPlanQuestionError
+            ModelUnavailableError: also as MalformedAnswerError and MisdirectedAnswerError.
+            ModelBusyError, RefusedQuestionError, QuestionTooLargeError
+        """
+        answer = self._ask("/plan", wire.encode_plan_question(question, timeline))
+        if isinstance(answer, wire.Refusal):
+            raise _as_error(answer)
+        if not isinstance(answer, wire.PlanAnswer):
+            raise MalformedAnswerError("the model process did not answer with a comparison")
+        comparison = answer.comparison
+        _require_answer_to(question, timeline, comparison.capsule)
+        if not is_sound_comparison(comparison):
+            raise MalformedAnswerError("the comparison does not hold together")
+        return comparison
 
     def _ask(self, path: str, question: bytes) -> wire.Answer:
         if len(question) > wire.MAX_QUESTION_BYTES:
@@ -142,6 +175,30 @@ class HttpModelServer:
             return wire.decode_answer(response.content)
         except (wire.UnreadableMessageError, wire.UnknownWireVersionError) as error:
             raise MalformedAnswerError(str(error)) from error
+
+
+def _require_answer_to(
+    asked: PredictionRequest | PlanQuestion, timeline: Timeline, capsule: Capsule
+) -> None:
+    if (capsule.input_digest, capsule.config_digest, capsule.seed) != (
+        timeline.digest,
+        asked.config_digest,
+        asked.seed,
+    ):
+        raise MisdirectedAnswerError("the answer is not to the question that was asked")
+
+
+def is_sound_comparison(comparison: PlanComparison) -> bool:
+    """Whether there are options in order or one abstention, and every number said is finite."""
+    if bool(comparison.options) == (comparison.abstention is not None):
+        return False
+    energies = [option.energy for option in comparison.options]
+    numbers = [*energies, *(option.support for option in comparison.options)]
+    for option in comparison.options:
+        numbers += [part.amount for part in option.parts]
+        for readout in option.readouts:
+            numbers += _numbers(readout)
+    return energies == sorted(energies) and all(map(math.isfinite, numbers))
 
 
 def is_sound(forecast: Forecast) -> bool:
@@ -190,7 +247,15 @@ def _refused(status: int) -> Exception:
     return ModelUnavailableError(f"the model process answered with status {status}")
 
 
+_ABOUT_PLANS: dict[str, type[RejectedError]] = {
+    error.code: error
+    for error in (UnknownPlanActionError, UnusableGoalError, MalformedPlanQuestionError)
+}
+
+
 def _as_error(refusal: wire.Refusal) -> Exception:
+    if refusal.code in _ABOUT_PLANS:
+        return _ABOUT_PLANS[refusal.code](refusal.detail)
     if refusal.loudness is Loudness.REJECTED:
         return RefusedQuestionError(refusal.detail, refusal.code)
     return ModelUnavailableError(f"the model process failed ({refusal.code})")

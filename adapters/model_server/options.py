@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-ROUTES = ("/forecast", "/fingerprint")
+ROUTES = ("/forecast", "/plan", "/plannable", "/fingerprint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from typing_extensions import override
 from adapters.model_server import wire
 from adapters.model_server.options import ServeOptions
 from clinical.errors import ClinicalError, Loudness
+from clinical.prediction.plan import PlanQuestion
 from clinical.prediction.request import PredictionRequest
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import Event, EventKind, Source
@@ -29,6 +31,7 @@ from clinical.timeline.timeline import Timeline
 
 if TYPE_CHECKING:
     from clinical.worldmodel.inference import Inference
+    from clinical.worldmodel.planning import Planner
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +56,13 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
         self.inference = self.load()
         for size in {1, self.options.max_batch}:
             self.inference.forecast([warm_up_question()] * size)
+
+    @cached_property
+    def planner(self) -> "Planner":
+        """Compares plans with the same model."""
+        from clinical.worldmodel.planning import Planner  # noqa: PLC0415 - reaches torch
+
+        return Planner(inference=self.inference)
 
     def load(self) -> "Inference":
         """The model of the options, on their device."""
@@ -81,7 +91,7 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
         return self.answer(messages)
 
     def answer(self, messages: Sequence[bytes]) -> list[wire.Answer]:
-        """One answer per question, in order: a forecast, a fingerprint, or a refusal."""
+        """One answer per question, in order: a forecast, a comparison, a fingerprint, or a refusal."""
         answers: list[wire.Answer | None] = [None] * len(messages)
         questions: dict[int, Asked] = {}
         for place, message in enumerate(messages):
@@ -90,13 +100,24 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
             except ClinicalError as error:
                 answers[place] = refusal(error)
                 continue
-            if question is None:
-                answers[place] = wire.FingerprintAnswer(self.inference.fingerprint)
-            else:
-                questions[place] = question
+            match question:
+                case None:
+                    answers[place] = wire.FingerprintAnswer(self.inference.fingerprint)
+                case wire.PlannableQuestion(actions=actions):
+                    answers[place] = wire.PlannableAnswer(self.planner.plannable(actions))
+                case wire.PlansAsked(question=asked, timeline=timeline):
+                    answers[place] = self._compare(asked, timeline)
+                case _:
+                    questions[place] = question
         for place, answer in zip(questions, self._forecast(list(questions.values())), strict=True):
             answers[place] = answer
         return [answer for answer in answers if answer is not None]
+
+    def _compare(self, question: PlanQuestion, timeline: Timeline) -> wire.Answer:
+        try:
+            return wire.PlanAnswer(self.planner.compare(question, timeline))
+        except Exception as error:  # noqa: BLE001 - as for a forecast
+            return refusal(error)
 
     def _forecast(self, questions: list[Asked]) -> list[wire.Answer]:
         if not questions:

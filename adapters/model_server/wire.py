@@ -4,6 +4,7 @@ It knows how a question and an answer are written as bytes. It does not know HTT
 the model makes of a timeline.
 """
 
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import msgspec
@@ -12,6 +13,7 @@ from adapters.model_server.timeline_wire import WireTimeline, from_wire, to_wire
 from clinical.errors import ClinicalError, Loudness, RejectedError
 from clinical.prediction.contradiction import ContradictoryPlanError
 from clinical.prediction.horizon import ImpossibleHorizonError
+from clinical.prediction.plan import PlanComparison, PlanQuestion
 from clinical.prediction.prediction import Forecast, ModelFingerprint
 from clinical.prediction.request import PredictionRequest
 from clinical.timeline.timeline import Timeline
@@ -46,10 +48,43 @@ class FingerprintQuestion(msgspec.Struct, frozen=True, array_like=True, tag="fin
     """Who is there, and warm."""
 
 
+class PlansQuestion(msgspec.Struct, frozen=True, array_like=True, tag="plan"):
+    """Which plan comes nearest to the goals, with the timeline already cut."""
+
+    question: PlanQuestion
+    timeline: WireTimeline
+
+
+@dataclass(frozen=True, slots=True)
+class PlansAsked:
+    """A question about plans as it arrived, and the timeline that came with it."""
+
+    question: PlanQuestion
+    timeline: Timeline
+
+
+class PlannableQuestion(msgspec.Struct, frozen=True, array_like=True, tag="plannable"):
+    """Of these actions, by `Code.key`: which can the model plan?"""
+
+    actions: tuple[str, ...]
+
+
 class ForecastAnswer(msgspec.Struct, frozen=True, array_like=True, tag="forecast"):
     """The forecast."""
 
     forecast: Forecast
+
+
+class PlanAnswer(msgspec.Struct, frozen=True, array_like=True, tag="plan"):
+    """The comparison."""
+
+    comparison: PlanComparison
+
+
+class PlannableAnswer(msgspec.Struct, frozen=True, array_like=True, tag="plannable"):
+    """One answer per action asked about, in order."""
+
+    is_plannable: tuple[bool, ...]
 
 
 class FingerprintAnswer(msgspec.Struct, frozen=True, array_like=True, tag="fingerprint"):
@@ -66,8 +101,8 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="refusal"):
     loudness: Loudness
 
 
-Question = ForecastQuestion | FingerprintQuestion
-Answer = ForecastAnswer | FingerprintAnswer | Refusal
+Question = ForecastQuestion | PlansQuestion | PlannableQuestion | FingerprintQuestion
+Answer = ForecastAnswer | PlanAnswer | PlannableAnswer | FingerprintAnswer | Refusal
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -96,7 +131,19 @@ def encode_fingerprint_question() -> bytes:
     return _sealed(FingerprintQuestion())
 
 
-def decode_question(message: bytes) -> tuple[PredictionRequest, Timeline] | None:
+def encode_plan_question(question: PlanQuestion, timeline: Timeline) -> bytes:
+    """A question about plans as bytes, with the timeline as `encode_question` sends it."""
+    return _sealed(PlansQuestion(question, to_wire(timeline)))
+
+
+def encode_plannable_question(actions: tuple[str, ...]) -> bytes:
+    """The question which of these actions the model can plan, as bytes."""
+    return _sealed(PlannableQuestion(actions))
+
+
+def decode_question(
+    message: bytes,
+) -> tuple[PredictionRequest, Timeline] | PlansAsked | PlannableQuestion | None:
     """The question that the bytes hold; None where they only ask which model serves.
 
     Raises:
@@ -106,7 +153,12 @@ def decode_question(message: bytes) -> tuple[PredictionRequest, Timeline] | None
     question = _opened(message, _QUESTIONS)
     if isinstance(question, FingerprintQuestion):
         return None
-    return question.request, _understood(question.timeline)
+    if isinstance(question, PlannableQuestion):
+        return question
+    timeline = _understood(question.timeline)
+    if isinstance(question, PlansQuestion):
+        return PlansAsked(question.question, timeline)
+    return question.request, timeline
 
 
 def encode_answer(answer: Answer) -> bytes:
