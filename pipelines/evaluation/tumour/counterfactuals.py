@@ -72,7 +72,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Trial:
     """Test patients, what really happened to them, and what is asked of them."""
 
     patients: Patients
@@ -88,7 +88,7 @@ def draw_test(
     generator: np.random.Generator,
     kind: Generator,
     num_days: int = 60,
-) -> Test:
+) -> Trial:
     """The courses of these patients and the questions about them."""
     luck = draw_luck(len(patients), num_days + LONGEST, generator)
     if kind is Generator.CORRECTED:
@@ -96,7 +96,7 @@ def draw_test(
     else:
         courses, concentration = _run_by_stack(patients, luck, gamma, num_days, question)
     asked = _ask(question, patients, luck, courses, concentration)
-    return Test(patients, courses, concentration, asked)
+    return Trial(patients, courses, concentration, asked)
 
 
 def _run(
