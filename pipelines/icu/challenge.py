@@ -40,7 +40,7 @@ ICU_TYPES = {
     )
 }
 """The kinds of unit that the challenge knows, by its numbers."""
-_VENTILATED = Code(CodeSystem.SNOMED_CT, "40617009", "Artificial respiration")
+VENTILATED = Code(CodeSystem.SNOMED_CT, "40617009", "Artificial respiration")
 _NOT_KNOWN = "-1"
 _COLUMNS = {"RecordID", "SAPS-I", "SOFA", "Length_of_stay", "Survival", "In-hospital_death"}
 
@@ -178,7 +178,7 @@ def _event(source: _SourceOf, number: int, time: str, parameter: str, text: str)
         unit = ICU_TYPES[text]
         return _observed(source, number, moment, unit, value=True, flags={Flag.UNMAPPED_CODE})
     if parameter == "MechVent":
-        return _observed(source, number, moment, _VENTILATED, value=True)
+        return _observed(source, number, moment, VENTILATED, value=True)
     found = series().get(parameter)
     value = _number(text)
     if found is None or value is None:
