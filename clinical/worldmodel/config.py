@@ -85,8 +85,8 @@ class ModelConfig:
     says_family_risks: bool = True
     """Whether the risks of `families.FORETOLD` are said. Visits and new diagnoses belong to outpatient
     life: a model of intensive care says nothing of them, rather than noise."""
-    has_means: bool = False
-    """Whether the expected value of each series is said beside its quantiles."""
+    means_of: tuple[str, ...] = ()
+    """Keys of the series whose expected value is said beside their quantiles."""
     weighs_horizons: bool = False
     """Whether the latent error of each trained window is counted in units of its persistence error."""
 
@@ -115,7 +115,8 @@ class ModelConfig:
         windows = tuple((float(s), float(e)) for s, e in values["windows_days"])
         target, teacher = values.get("target", "window"), values.get("teacher", "online")
         chosen = {"target": Target(target), "teacher": Teacher(teacher), "windows_days": windows}
-        return cls(**{**values, **chosen})
+        means_of = tuple(values.get("means_of", ()))
+        return cls(**{**values, **chosen, "means_of": means_of})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

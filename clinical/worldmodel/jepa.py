@@ -104,7 +104,7 @@ class Jepa(nn.Module):
         self.horizon_errors: HorizonErrors | None = (
             HorizonErrors(len(config.windows_days)) if config.weighs_horizons else None
         )
-        self.means = Means(config, vocabulary) if config.has_means else None
+        self.means = Means(config, vocabulary) if config.means_of else None
         # Last, so that the copy is of all that stands above.
         self.teacher: SlowCopy | None = None
         if config.teacher is Teacher.EMA:
