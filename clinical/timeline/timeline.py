@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from clinical.errors import RejectedError
+from clinical.timeline.chain import Chain, chain, nothing_of
 from clinical.timeline.event import Event, Standing
 
 
@@ -85,8 +86,22 @@ class Timeline:
         return self.versions[-1].at if self.versions else None
 
     @cached_property
+    def chain(self) -> Chain:
+        """What a model may read, in order, sealed block by block."""
+        return chain(nothing_of(self.patient_id), self.standing)
+
+    @property
+    def input_digest(self) -> str:
+        """The identity of a question's input: the digest over the whole chain, with its version."""
+        return self.chain.digest
+
+    def is_input(self, digest: str) -> bool:
+        """Whether `digest`, of whichever version, is that of this very timeline."""
+        return digest == (self.input_digest if ":" in digest else self.digest)
+
+    @cached_property
     def digest(self) -> str:
-        """Hex SHA-256 of what a model may read, in order: the identity of a question's input."""
+        """Hex SHA-256 of what a model may read, in order, in one piece (version 1)."""
         hasher = hashlib.sha256(self.patient_id.bytes)
         for known in self.standing:
             hasher.update(f"{known.at.isoformat()}\t{known.event.canonical()}\n".encode())

@@ -1,7 +1,8 @@
 """One question, asked of the network: what it says of the patient, before calibration.
 
-Knows how a timeline is read in two pieces, so that a long history costs its length once and the
-newest events can be left out one group at a time. Does not know calibration or when to decline.
+Knows how a timeline is read: block by block, or on from what is remembered, so that a long history
+costs its length once; and the newest events in one piece, so that they can be left out one group at
+a time. Does not know calibration or when to decline.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 from clinical.prediction.action import Action
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.request import PredictionRequest
+from clinical.timeline.chain import Prefix, chain, is_kept, nothing_of
 from clinical.timeline.event import Event, Source
 from clinical.timeline.timeline import Known, Timeline
 from clinical.worldmodel.batch import TimelineBatch, join
@@ -23,25 +25,33 @@ from clinical.worldmodel.incidence import days_of
 from clinical.worldmodel.jepa import Encoded, Jepa, Reading, Remembered
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.readout import RawReadouts
+from clinical.worldmodel.remembering import Counts, Past, after_block, newest_values
 from clinical.worldmodel.shapes import SECONDS_PER_DAY
 from clinical.worldmodel.tally import Tally
 from clinical.worldmodel.tensorize import Tensorizer, day_of
 
-RECENT = 512
-"""About how many of the newest events can be left out to see what the answer leans on."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A timeline as the network has read it: `earlier` is remembered, `recent` can be read again."""
+    """A timeline as the network has read it: `earlier` is remembered, `recent` can be read again.
+
+    `pasts` holds what was newly remembered on the way and is worth keeping, the newest last.
+    """
 
     earlier: Remembered | None
     tally: Tally
     recent: tuple[Known, ...]
     batch: TimelineBatch
-    num_unseen: int
+    counts: Counts
     num_events: int
     values: dict[int, tuple[UUID, ...]]  # the newest events of each numeric series, newest first
+    input_digest: str
+    pasts: tuple[Past, ...]
+
+    @property
+    def unseen_share(self) -> float:
+        """The share of events whose code has no token."""
+        return self.counts.num_unseen / max(1, self.num_events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,40 +68,43 @@ class Answer:
         return self.reading.state
 
 
-def read_history(model: Jepa, tensorizer: Tensorizer, timeline: Timeline, device: str) -> History:
-    """Read a timeline; everything but its newest bundles is read once and remembered."""
-    standing = timeline.standing
-    split = max(0, len(standing) - RECENT)
-    while 0 < split < len(standing) and standing[split - 1].at == standing[split].at:
-        split -= 1  # a bundle is never split
-    earlier, tally, num_unseen = None, Tally(), 0
-    values: dict[int, tuple[UUID, ...]] = {}
-    if split:
-        before, tally = tensorizer.known(standing[:split])
-        before = before.to(device)
-        earlier = model.encode(before).remembered
-        num_unseen = before.num_unseen[0]
-        values = newest_values(before, {})
-    batch, _ = tensorizer.known(standing[split:], tally)
+def read_history(
+    model: Jepa,
+    tensorizer: Tensorizer,
+    timeline: Timeline,
+    device: str,
+    past: Past | None = None,
+) -> History:
+    """Read a timeline, block by block but for its newest events.
+
+    With `past`, `timeline` holds only what comes after it; the bits are the same.
+    """
+    past = past or Past(prefix=nothing_of(timeline.patient_id))
+    read_before = past.prefix.num_events
+    links = chain(past.prefix, timeline.standing)
+    newest, pasts = links.resumable[-1].num_blocks, []
+    for prefix in links.resumable[1:]:
+        block = timeline.standing[past.prefix.num_events - read_before :][: _size(past, prefix)]
+        past = after_block(model, tensorizer, past, block, prefix, device)
+        if is_kept(prefix.num_blocks, newest):
+            pasts.append(past)
+    recent = timeline.standing[past.prefix.num_events - read_before :]
+    batch, _ = tensorizer.known(recent, past.tally)
     return History(
-        earlier=earlier,
-        tally=tally,
-        recent=standing[split:],
+        earlier=past.remembered,
+        tally=past.tally,
+        recent=recent,
         batch=batch.to(device),
-        num_unseen=num_unseen + batch.num_unseen[0],
-        num_events=len(standing),
-        values=newest_values(batch, values),
+        counts=past.counts.with_events(recent, batch.num_unseen[0]),
+        num_events=links.num_events,
+        values=newest_values(batch, past.values),
+        input_digest=links.digest,
+        pasts=tuple(pasts),
     )
 
 
-def newest_values(
-    batch: TimelineBatch, earlier: dict[int, tuple[UUID, ...]], limit: int = 3
-) -> dict[int, tuple[UUID, ...]]:
-    """The newest events of each series, newest first, at most `limit` of each."""
-    newest = dict(earlier)
-    for series, place in zip(batch.value_series.tolist(), batch.value_event.tolist(), strict=True):
-        newest[series] = (batch.events[place].event_id, *newest.get(series, ()))[:limit]
-    return newest
+def _size(past: Past, prefix: Prefix) -> int:
+    return prefix.num_events - past.prefix.num_events
 
 
 def ask(

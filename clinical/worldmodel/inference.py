@@ -17,11 +17,12 @@ from torch import Tensor
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.contradiction import require_consistent
 from clinical.prediction.horizon import Horizon
+from clinical.prediction.memory import Answered, PatientMemory, UncutQuestionError
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Readout
 from clinical.prediction.request import PredictionRequest
 from clinical.prediction.trajectory import LatentTrajectory
-from clinical.timeline.event import EventKind, Standing
+from clinical.timeline.chain import RECENT
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.answering import Answer, History, ask, read_history
 from clinical.worldmodel.calibrated import Calibration
@@ -29,7 +30,9 @@ from clinical.worldmodel.config import AbstentionLimits
 from clinical.worldmodel.declining import declined_question, implausible, is_in_reach
 from clinical.worldmodel.evidence import lean
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.memory_bytes import Maker, restored, stored
 from clinical.worldmodel.probe import Probes
+from clinical.worldmodel.remembering import Past
 from clinical.worldmodel.speaking import Speaker
 from clinical.worldmodel.tensorize import Tensorizer
 
@@ -59,14 +62,49 @@ class Inference:
         cut away before anything is read.
         """
         with torch.no_grad():
-            return [self._answer(request, timeline) for request, timeline in questions]
+            return [self._answer(request, timeline)[0] for request, timeline in questions]
 
-    def _answer(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
+    def answer(
+        self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None = None
+    ) -> Answered:
+        """The forecast, and from where later readings may go on.
+
+        With `memory`, `timeline` holds only the standing events that come after it, already cut;
+        the forecast has the bits that reading the whole would give.
+
+        Raises:
+            DamagedMemoryError, ForeignMemoryError: read the whole timeline instead.
+        """
+        maker = self._maker()
+        with torch.no_grad():
+            past = None
+            if memory is not None:
+                past = restored(memory, timeline.patient_id, maker, self.device)
+                _require_resumable(request, timeline)
+            forecast, history = self._answer(request, timeline, past)
+        made = [stored(past, timeline.patient_id, maker) for past in history.pasts]
+        return Answered(forecast, tuple(made))
+
+    def _maker(self) -> Maker:
+        return Maker(
+            manifest_digest=self.fingerprint.manifest_digest,
+            vocabulary_digest=self.fingerprint.vocabulary_digest,
+            clock_days=self.tensorizer.clock_days,
+            code_version=self.code_version,
+            torch_version=str(torch.__version__),
+            device=_computed_on(self.device),
+        )
+
+    def _answer(
+        self, request: PredictionRequest, timeline: Timeline, past: Past | None = None
+    ) -> tuple[Forecast, History]:
         timeline = _as_known(request, timeline)
-        capsule = self._capsule(request, timeline)
-        history = read_history(self.model, self.tensorizer, timeline, self.device)
-        unseen = history.num_unseen / max(1, history.num_events)
-        early = self._declined_unasked(timeline, unseen)
+        history = read_history(self.model, self.tensorizer, timeline, self.device, past)
+        return self._forecast(request, history), history
+
+    def _forecast(self, request: PredictionRequest, history: History) -> Forecast:
+        capsule, unseen = self._capsule(request, history), history.unseen_share
+        early = self._declined_unasked(history)
         if early is not None:
             return _withheld(early, capsule, unseen, None)
         wanted, config = request.horizons or self.horizons, self.model.config
@@ -90,30 +128,27 @@ class Inference:
             capsule=capsule,
         )
 
-    def _capsule(self, request: PredictionRequest, timeline: Timeline) -> Capsule:
+    def _capsule(self, request: PredictionRequest, history: History) -> Capsule:
         return Capsule(
-            input_digest=timeline.digest,
+            input_digest=history.input_digest,
             config_digest=request.config_digest,
             model=self.fingerprint,
             code_version=self.code_version,
             torch_version=str(torch.__version__),
             device=_computed_on(self.device),
             seed=request.seed,
-            num_events=len(timeline),
+            num_events=history.num_events,
         )
 
-    def _declined_unasked(self, timeline: Timeline, unseen: float) -> Abstention | None:
-        if any(
-            e.kind is EventKind.DEATH and e.standing is Standing.ASSERTED for e in timeline.events
-        ):
+    def _declined_unasked(self, history: History) -> Abstention | None:
+        if history.counts.is_deceased:
             return Abstention(AbstentionReason.PATIENT_DECEASED, "a death is on record")
-        num_events = sum(event.kind is not EventKind.PATIENT for event in timeline.events)
-        if num_events < self.limits.min_events:
+        if history.counts.num_facts < self.limits.min_events:
             return Abstention(
                 AbstentionReason.TOO_FEW_EVENTS,
                 f"fewer than {self.limits.min_events} events are on record",
             )
-        if unseen > self.limits.max_unseen_code_share:
+        if history.unseen_share > self.limits.max_unseen_code_share:
             return Abstention(
                 AbstentionReason.UNFAMILIAR_CODES,
                 f"more than {self.limits.max_unseen_code_share:.0%} of the codes are unknown to the model",
@@ -171,9 +206,16 @@ class Inference:
             calibration=self.calibration,
             limits=self.limits,
         )
-        leaning = lean(self.model, self.tensorizer, history, request)
-        risks = speaker.risks(answer, leaning, spoken)
-        return (*risks, *speaker.quantities(answer, history, horizons, request.horizons))
+        outcomes = () if request.horizons else self.probes.outcomes
+        leaning = lean(self.model, self.tensorizer, history, request, outcomes)
+        prognoses = speaker.prognoses(answer, leaning, outcomes)
+        is_said = self.model.config.says_family_risks
+        risks = speaker.risks(answer, leaning, spoken) if is_said else []
+        return (
+            *prognoses,
+            *risks,
+            *speaker.quantities(answer, history, horizons, request.horizons),
+        )
 
 
 def _as_known(request: PredictionRequest, timeline: Timeline) -> Timeline:
@@ -182,6 +224,14 @@ def _as_known(request: PredictionRequest, timeline: Timeline) -> Timeline:
         for known in timeline.versions
     )
     return timeline if is_cut else timeline.cut(request.as_of, received_by=request.received_by)
+
+
+def _require_resumable(request: PredictionRequest, timeline: Timeline) -> None:
+    """Cutting needs every version since birth; so what continues a memory must come already cut."""
+    if _as_known(request, timeline) is not timeline or timeline.versions != timeline.standing:
+        raise UncutQuestionError("what continues a memory must be cut already")
+    if len(timeline) < RECENT:
+        raise UncutQuestionError("the memory reaches too near to the question")
 
 
 def _withheld(

@@ -56,7 +56,7 @@ def _timeline(num_events: int) -> Timeline:
 def test_an_answer_names_the_question_that_it_answers(models: ModelServer, num_events: int) -> None:
     timeline = _timeline(num_events)
     capsule = models.forecast(_ask(), timeline).capsule
-    assert capsule.input_digest == timeline.digest
+    assert capsule.input_digest == timeline.input_digest
     assert capsule.config_digest == _ask().config_digest
     assert capsule.model == models.fingerprint()
     assert capsule.num_events == num_events

@@ -92,7 +92,7 @@ def test_an_answer_says_everything_that_a_forecast_should(inference: Inference):
     assert len(trajectory.data) == 4 * SMALL.latent * 4
     assert len(trajectory.state) == 4 * SMALL.width
     assert all(spread > 0 for spread in trajectory.spread)
-    assert forecast.capsule.input_digest == timeline.digest
+    assert forecast.capsule.input_digest == timeline.input_digest
     assert forecast.capsule.config_digest == request.config_digest
     assert forecast.capsule.num_events == len(timeline)
     named = {(r.name, r.horizon.label) for r in forecast.readouts}
