@@ -144,8 +144,13 @@ def _merged(near: Forecasts, far: Forecasts, places: list[int]) -> Forecasts:
         torch.cat([one.intensity, other.intensity], dim=1)[:, order],
         one.hazards,
         other.hazards,
+        _joined(one.variance, other.variance, order),
     )
     return torch.cat([near[0], far[0]], dim=1)[:, order], raw
+
+
+def _joined(one: Tensor | None, other: Tensor | None, order: Tensor) -> Tensor | None:
+    return None if one is None or other is None else torch.cat([one, other], dim=1)[:, order]
 
 
 def read_at(

@@ -33,6 +33,7 @@ def forecast_beyond(
         raw.quantiles.reshape(*shape, *raw.quantiles.shape[2:]),
         raw.measured.reshape(*shape, *raw.measured.shape[2:]),
         raw.intensity.reshape(*shape, *raw.intensity.shape[2:]),
+        variance=None if raw.variance is None else raw.variance.reshape(*shape, -1),
     )
     hazards = hazards_beyond(model, reading, plan)
     if hazards is not None:

@@ -219,9 +219,12 @@ class Jepa(nn.Module):
     ) -> tuple[Float[Tensor, "Q H K L"], RawReadouts]:
         """The latents of every window (days after the question) and what is read from them."""
         plan = plan or Plan.usual_care(reading.state)
-        latents = self.predictor(reading.state, bounds, plan)
-        hazards = self.hazards(reading, plan)
-        return latents, self.readouts(latents, reading.state, reading.features, bounds, hazards)
+        tokens = self.predictor.tokens(reading.state, bounds, plan)
+        latents, hazards = self.predictor.latents(tokens), self.hazards(reading, plan)
+        raw = self.readouts(latents, reading.state, reading.features, bounds, hazards)
+        if self.config.has_variance:
+            raw = replace(raw, variance=self.predictor.variances(tokens).mean(-1))
+        return latents, raw
 
     def hazards(self, reading: Reading, plan: Plan) -> Hazards | None:
         """The hazards of the first happenings; None where the model reads intensities instead.

@@ -18,8 +18,10 @@ from clinical.worldmodel.latents import aims, latent_parts, window_targets
 from clinical.worldmodel.luck import Luck
 from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.ranks import ALONE, Ranks
+from clinical.worldmodel.rollout import rollout_loss, whole_reach
 from clinical.worldmodel.targets import members
 from clinical.worldmodel.tensorize import ACTION, MODALITY_COLUMN
+from clinical.worldmodel.uncertainty import variance_loss
 
 NUM_MODALITIES = 3
 
@@ -86,7 +88,8 @@ def training_loss(
     windows, counts = window_targets(model, lesson, events)
     is_given = luck.questions(len(lesson.row)) >= corruption.plan
     plan = true_plan(model, lesson, events, is_given)
-    latents = model.predictor(reading.state, lesson.bounds, plan)
+    tokens = model.predictor.tokens(reading.state, lesson.bounds, plan)
+    latents = model.predictor.latents(tokens)
     is_target = found.is_followed & (counts > 0)
     aimed = aims(model, lesson, windows, latents)
     match, spread = latent_parts(model, aimed, is_target, lesson, events, config, luck, ranks)
@@ -119,6 +122,23 @@ def training_loss(
     )
     if model.means is not None:
         parts["total"] = parts["total"] + config.means * parts["means"]
+    if model.config.has_variance:
+        parts["variance"] = variance_loss(
+            latents,
+            model.predictor.variances(tokens),
+            aimed[0].targets,
+            is_target,
+            lesson.bootstrap,
+            config.variance_beta,
+            ranks,
+        )
+        parts["total"] = parts["total"] + config.variance * parts["variance"]
+    if model.config.can_compose:
+        whole = true_plan(model, whole_reach(model, lesson), events, is_given)
+        parts["rollout"] = rollout_loss(
+            model, lesson, reading, whole, events, config=config, luck=luck, ranks=ranks
+        )
+        parts["total"] = parts["total"] + config.rollout * parts["rollout"]
     return parts
 
 

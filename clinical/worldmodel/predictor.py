@@ -116,7 +116,6 @@ class Predictor(nn.Module):
         )
         self.heads = nn.Linear(width, config.num_heads * config.latent)
         self.num_heads = config.num_heads
-
         self.variance = (
             nn.Linear(width, config.num_heads * config.latent) if config.has_variance else None
         )
@@ -135,11 +134,11 @@ class Predictor(nn.Module):
         """
         return self.latents(self.tokens(state, bounds, plan, acted_until))
 
-    def latents(self, tokens: Float[Tensor, "Q H L"]) -> Float[Tensor, "Q H K L"]:
+    def latents(self, tokens: Float[Tensor, "Q H w"]) -> Float[Tensor, "Q H K L"]:
         """What each head foretells, from the horizons' tokens."""
         return torch.unflatten(self.heads(tokens), -1, (self.num_heads, -1))
 
-    def variances(self, tokens: Float[Tensor, "Q H L"]) -> Float[Tensor, "Q H K L"]:
+    def variances(self, tokens: Float[Tensor, "Q H w"]) -> Float[Tensor, "Q H K L"]:
         """How far, squared, each head expects each number of the latent from what it foretells."""
         assert self.variance is not None, "the model has no variances"
         return torch.unflatten(
@@ -154,7 +153,7 @@ class Predictor(nn.Module):
         bounds: Float[Tensor, "Q H 2"],
         plan: Plan,
         acted_until: Float[Tensor, "Q H"] | None = None,
-    ) -> Float[Tensor, "Q H L"]:
+    ) -> Float[Tensor, "Q H w"]:
         """The horizons after the last layer; see `forward`."""
         asked = window_features(bounds, self.clock_days)
         horizons = self.horizon(asked) + self.state(state)[:, None]

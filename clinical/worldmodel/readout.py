@@ -31,6 +31,7 @@ class RawReadouts:
     intensity: Float[Tensor, "Q H K F"]  # expected number of happenings in the window
     hazards: Hazards | None = None  # where the model has them: `intensity` then follows from them
     beyond: Hazards | None = None  # the same, on to twice the trained reach
+    variance: Float[Tensor, "Q H K"] | None = None  # of a latent, as its head expects to miss it
 
 
 class Readouts(nn.Module):
