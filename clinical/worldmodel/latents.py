@@ -4,6 +4,7 @@ Knows what is compared with what, in the space of the projector. Does not know t
 questions were drawn.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -185,3 +186,23 @@ def _spread(
     if float(ranks.rows(int(rest.sum()), projected)) >= 2:
         parts.append(spread(projected[rest]))
     return torch.stack(parts).mean() if parts else projected.sum() * 0.0
+
+
+@torch.no_grad()
+def recount_projection(model: Jepa, lessons: Iterable[Lesson]) -> None:
+    """Give the projector the batch statistics of its weights as they are: the mean over `lessons`.
+
+    Averaged weights have met no batch yet: the running statistics are those of the last steps.
+    """
+    norm = model.projector.norm
+    norm.reset_running_stats()
+    momentum, norm.momentum = norm.momentum, None  # a plain mean
+    model.eval()
+    model.projector.train()
+    for lesson in lessons:
+        windows, counts = window_targets(model, lesson, model.embedding(lesson.future))
+        is_target = (counts > 0) & (lesson.bounds[..., 1] <= lesson.followed_days[:, None])
+        for aim in aims(model, lesson, windows, windows[:, :, None]):
+            model.projector(aim.targets[is_target], aim.targets[is_target])
+    norm.momentum = momentum
+    model.projector.eval()

@@ -72,14 +72,18 @@ def sigreg_null(config: LossConfig) -> float:
 def subspaces(
     width: int, config: LossConfig, generator: torch.Generator, ranks: Ranks = ALONE
 ) -> Float[Tensor, "k L d"]:
-    """Orthonormal bases of random subspaces, uniform over all (Stewart 1980), the same on every rank."""
+    """Orthonormal bases of random subspaces, the same on every rank.
+
+    Blocks of uniformly random rotations (Stewart 1980): as many as fit are orthogonal to each other.
+    """
     dimension = min(config.subspace_width, width)
-    drawn = torch.randn(
-        config.num_subspaces, width, dimension, generator=generator, device=generator.device
-    )
-    basis, upper = torch.linalg.qr(ranks.mean(drawn))
-    signs: Tensor = upper.diagonal(dim1=-2, dim2=-1).sign()
-    result: Tensor = basis * signs[:, None]
+    per_rotation = width // dimension
+    num = -(-config.num_subspaces // per_rotation)
+    drawn = torch.randn(num, width, width, generator=generator, device=generator.device)
+    turned, upper = torch.linalg.qr(ranks.mean(drawn))
+    turned = turned * upper.diagonal(dim1=-2, dim2=-1).sign()[:, None]
+    blocks = turned[:, :, : per_rotation * dimension].reshape(num, width, per_rotation, dimension)
+    result: Tensor = blocks.transpose(1, 2).flatten(0, 1)[: config.num_subspaces]
     return result
 
 

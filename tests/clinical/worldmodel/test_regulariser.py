@@ -137,6 +137,19 @@ def test_subspaces_are_orthonormal_and_of_the_dimension_asked():
     )
 
 
+def test_subspaces_that_fill_the_space_are_a_rotation_of_it():
+    config = LossConfig(num_subspaces=4, subspace_width=3, num_directions=11)
+    bases = subspaces(12, config, torch.Generator().manual_seed(5))
+    turn = bases.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(turn.T @ turn, torch.eye(12), atol=1e-5, rtol=1e-5)
+    latents, inside = drawn(80, 12) * 1.3, lines(3, config)
+    each = [sigreg(part, inside, config) for part in (latents @ turn).split(3, dim=1)]
+    along = subspace_directions(bases, inside)
+    torch.testing.assert_close(
+        sigreg(latents, along, config), torch.stack(each).mean(), atol=1e-5, rtol=1e-5
+    )
+
+
 def test_sigreg_inside_a_subspace_is_sigreg_along_its_directions():
     config = LossConfig(num_subspaces=3, subspace_width=5, num_directions=11)
     bases = subspaces(12, config, torch.Generator())
