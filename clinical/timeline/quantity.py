@@ -29,8 +29,8 @@ class Quantity:
 
     @property
     def is_computable(self) -> bool:
-        """Whether the value may enter arithmetic: a known unit and no one-sided bound."""
-        return self.unit is not None and self.comparator is None
+        """Whether the value may enter arithmetic: a number, a known unit and no one-sided bound."""
+        return self.value.is_finite() and self.unit is not None and self.comparator is None
 
 
 @dataclass(frozen=True, slots=True)
