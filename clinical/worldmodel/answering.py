@@ -131,10 +131,11 @@ def ask(
     return Answer(reading, latents[0], raw)
 
 
-Forecasts = tuple[Float[Tensor, "Q H K L"], RawReadouts]
-
-
-def _merged(near: Forecasts, far: Forecasts, places: list[int]) -> Forecasts:
+def _merged(
+    near: tuple[Float[Tensor, "Q n K L"], RawReadouts],
+    far: tuple[Float[Tensor, "Q f K L"], RawReadouts],
+    places: list[int],
+) -> tuple[Float[Tensor, "Q H K L"], RawReadouts]:
     """The windows of both in the order in which they were asked: the n-th goes to `places[n]`."""
     order = torch.tensor(places).argsort()
     one, other = near[1], far[1]
