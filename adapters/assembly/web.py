@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from adapters import telemetry
 from adapters.assembly import keys
 from adapters.assembly.database import database_url
+from adapters.care_plans.reader import read_library
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
 from adapters.db.engine import create_engine
@@ -26,6 +27,7 @@ from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
 from adapters.nabla.signature import SignatureCheck
 from adapters.settings import Settings
 from clinical.services.intake import Intake
+from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock
 from clinical.services.review import ReviewService
 
@@ -41,9 +43,8 @@ def create(settings: Settings, url: str) -> FastAPI:
     engine = create_engine(url)
     open_unit_of_work = unit_of_work_factory(engine)
     summaries = Summaries(engine)
-    models = HttpModelServer(
-        f"http://{settings.model_host}:{settings.model_port}", _MODEL_TIMEOUT_SECONDS
-    )
+    model_url = f"http://{settings.model_host}:{settings.model_port}"
+    models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -56,6 +57,13 @@ def create(settings: Settings, url: str) -> FastAPI:
                 clock=clock,
                 identities=identities,
                 is_write_back_on=settings.is_write_back_on,
+            ),
+            planning=PlanningService(
+                open_unit_of_work=open_unit_of_work,
+                clock=clock,
+                identities=identities,
+                models=HttpModelServer(model_url, settings.model_timeout_ms / 1000),
+                library=read_library(),
             ),
             clock=clock,
             identities=identities,

@@ -25,7 +25,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -253,6 +253,28 @@ reviews = Table(
     ),
     Index(None, "patient_id"),
     Index(None, "prediction_id"),
+)
+
+# `question`, `options` and `excluded` are json, not jsonb: their numbers come back as the same bits.
+plan_comparisons = Table(
+    "plan_comparisons",
+    metadata,
+    Column("comparison_id", Uuid, primary_key=True),
+    Column("review_id", Uuid, ForeignKey("reviews.review_id"), nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("made_at", _moment, nullable=False),
+    Column("question", JSON, nullable=False),
+    Column("input_digest", Text, nullable=False),
+    Column("config_digest", Text, nullable=False),
+    Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), nullable=False),
+    Column("capsule", JSON, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("excluded", JSON, nullable=False),
+    Column("abstention_reason", Text),
+    Column("abstention_detail", Text),
+    Column("num_considered", Integer, nullable=False),
+    Column("output_digest", Text, nullable=False),
+    Index(None, "review_id", "made_at"),
 )
 
 decisions = Table(

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.services.intake import Intake
+from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
 from clinical.services.review import ReviewService
 from clinical.timeline.event import Event
@@ -83,6 +84,7 @@ class WebDependencies:
     open_unit_of_work: OpenUnitOfWork
     intake: Intake
     reviews: ReviewService
+    planning: PlanningService
     clock: Clock
     identities: Identities
     clinicians: Clinicians

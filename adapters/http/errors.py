@@ -9,6 +9,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from clinical.errors import ClinicalError, Loudness, NotFoundError, OperationalError, RejectedError
+from clinical.prediction.library import NotInLibraryError
+from clinical.prediction.plan import (
+    MalformedPlanQuestionError,
+    UnknownPlanActionError,
+    UnusableGoalError,
+)
 from clinical.review.review import (
     ClosedError,
     HeldByAnotherError,
@@ -134,6 +140,10 @@ _STATUS = {
     TooLargeError.code: 413,
     UnsupportedMediaTypeError.code: 415,
     InvalidRequestError.code: 422,
+    MalformedPlanQuestionError.code: 422,
+    NotInLibraryError.code: 422,
+    UnknownPlanActionError.code: 422,
+    UnusableGoalError.code: 422,
     PreconditionRequiredError.code: 428,
     TooManySignInsError.code: 429,
 }

@@ -42,7 +42,7 @@ def item_of(
         patient=patient_of(timeline.events, request.as_of),
         as_of=request.as_of,
         num_events=len(timeline),
-        withheld=_withheld(forecast.abstention),
+        withheld=withheld_of(forecast.abstention),
         risks=_risks(forecast),
         quantities=_quantities(forecast, timeline),
         trajectory=_trajectory(forecast.trajectory),
@@ -68,10 +68,10 @@ def line_of(
         review=status,
         patient=patient_of(known.events, request.as_of),
         as_of=request.as_of,
-        headline=_words(first.name) if first else None,
+        headline=words_of(first.name) if first else None,
         horizon=_window(first.horizon) if first else None,
         estimate=first.estimate if first else None,
-        withheld=_withheld(withheld),
+        withheld=withheld_of(withheld),
     )
 
 
@@ -118,7 +118,7 @@ def _risks(forecast: Forecast) -> list[schemas.RiskCourse]:
         if readout.kind is ReadoutKind.PROBABILITY:
             courses[readout.name].append(readout)
     return [
-        schemas.RiskCourse(name=name, label=_words(name), estimates=_estimates(readouts))
+        schemas.RiskCourse(name=name, label=words_of(name), estimates=estimates_of(readouts))
         for name, readouts in courses.items()
     ]
 
@@ -138,13 +138,13 @@ def _course(name: str, readouts: list[Readout], timeline: Timeline) -> schemas.Q
     drawn.sort(key=lambda measured: measured.at)
     return schemas.QuantityCourse(
         name=name,
-        label=event_label(events[-1]) if events else _words(name),
+        label=event_label(events[-1]) if events else words_of(name),
         code=first.code.key if first.code else "",
         unit=first.unit,
         measured=drawn[-_MAX_MEASUREMENTS:],
         num_older=max(len(drawn) - _MAX_MEASUREMENTS, 0),
         num_in_other_units=len(events) - len(drawn),
-        estimates=_estimates(readouts),
+        estimates=estimates_of(readouts),
     )
 
 
@@ -170,7 +170,7 @@ def _measurement(event: Event, unit: str) -> schemas.Measurement | None:
     )
 
 
-def _estimates(readouts: list[Readout]) -> list[schemas.Estimate]:
+def estimates_of(readouts: list[Readout]) -> list[schemas.Estimate]:
     """Windows in the order in which they end; one that spans others stands after its last part."""
     ordered = sorted(readouts, key=lambda r: r.horizon.order)
     return [_estimate(readout) for readout in ordered]
@@ -194,7 +194,7 @@ def _estimate(readout: Readout) -> schemas.Estimate:
             observed=fitted.observed, count=fitted.count, mean_predicted=fitted.mean_predicted
         ),
         evidence=list(readout.evidence),
-        withheld=_withheld(readout.abstention),
+        withheld=withheld_of(readout.abstention),
     )
 
 
@@ -262,7 +262,8 @@ def _capsule(prediction: Prediction) -> schemas.CapsuleShape:
     )
 
 
-def _withheld(abstention: Abstention | None) -> schemas.WithheldReason | None:
+def withheld_of(abstention: Abstention | None) -> schemas.WithheldReason | None:
+    """Why nothing is said, or None where something is."""
     if abstention is None:
         return None
     return schemas.WithheldReason(reason=abstention.reason, detail=abstention.detail)
@@ -276,6 +277,6 @@ def _window(horizon: Horizon) -> schemas.HorizonWindow:
     )
 
 
-def _words(name: str) -> str:
+def words_of(name: str) -> str:
     """`new_condition` as `New condition`."""
     return name.replace("_", " ").capitalize()

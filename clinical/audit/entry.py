@@ -24,6 +24,7 @@ class AuditKind(StrEnum):
     WRITEBACK_QUEUED = "writeback.queued.v1"
     WRITEBACK_DONE = "writeback.done.v1"
     MODEL_REGISTERED = "model.registered.v1"
+    PLANS_COMPARED = "plans.compared.v1"
     AUDIT_RUN = "audit.run.v1"
     MESSAGE_ABANDONED = "message.abandoned.v1"
 

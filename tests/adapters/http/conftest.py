@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
 from adapters.db.summaries import Summaries
@@ -31,6 +32,7 @@ from clinical.audit.entry import Act
 from clinical.review.review import Review, ReviewState
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
+from clinical.services.planning import PlanningService
 from clinical.services.ports import WorklistQuery
 from clinical.services.prediction import PredictionService
 from clinical.services.review import ReviewService
@@ -163,6 +165,13 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
         ),
         "reviews": ReviewService(
             open_unit_of_work=open_unit_of_work, clock=clock, identities=identities
+        ),
+        "planning": PlanningService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            models=model,
+            library=read_library(),
         ),
         "clock": clock,
         "identities": identities,
