@@ -14,6 +14,7 @@ from adapters.db.audit_log import SqlAuditLog
 from adapters.db.errors import translated, translating
 from adapters.db.inbox import SqlInbox
 from adapters.db.outbox import SqlOutbox
+from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
 from adapters.db.reviews import SqlReviews
 from adapters.db.timelines import SqlTimelines
@@ -41,6 +42,7 @@ class SqlUnitOfWork:
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
         self.reviews = SqlReviews(connection)
+        self.plan_comparisons = SqlPlanComparisons(connection)
         self.audit_log = SqlAuditLog(connection)
         return self
 

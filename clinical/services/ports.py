@@ -10,6 +10,7 @@ from uuid import UUID
 from clinical.audit.entry import AuditEntry
 from clinical.audit.tree import TreeHead
 from clinical.errors import OperationalError
+from clinical.prediction.plan import PlanComparison, PlanQuestion, StoredComparison
 from clinical.prediction.prediction import Forecast, ModelFingerprint, Prediction
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.review.decision import Decision
@@ -67,6 +68,23 @@ class ModelServer(Protocol):
 
     def forecast(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
         """The answer of the model to a timeline already cut; raises ModelUnavailableError, ModelBusyError."""
+        ...
+
+
+class PlanModel(Protocol):
+    """The model process, as it compares plans."""
+
+    def plannable(self, actions: tuple[str, ...]) -> tuple[bool, ...]:
+        """Of each action, by `Code.key`, whether it can be planned; raises as `compare_plans` does."""
+        ...
+
+    def compare_plans(self, question: PlanQuestion, timeline: Timeline) -> PlanComparison:
+        """The comparison, for a timeline already cut.
+
+        Raises:
+            ModelUnavailableError, ModelBusyError
+            UnknownPlanActionError, UnusableGoalError, MalformedPlanQuestionError
+        """
         ...
 
 
@@ -211,6 +229,20 @@ class Reviews(Protocol):
     def decision(self, review_id: UUID) -> Decision | None: ...
 
 
+class PlanComparisons(Protocol):
+    """Stored comparisons of plans."""
+
+    def add(self, stored: StoredComparison) -> None: ...
+
+    def get(self, comparison_id: UUID) -> StoredComparison:
+        """The comparison; raises NotFoundError."""
+        ...
+
+    def of_review(self, review_id: UUID, *, limit: int) -> list[StoredComparison]:
+        """What was compared for a review, the newest first."""
+        ...
+
+
 class AuditLog(Protocol):
     """Audit entries and the tree over them."""
 
@@ -250,6 +282,8 @@ class UnitOfWork(Protocol):
     def predictions(self) -> Predictions: ...
     @property
     def reviews(self) -> Reviews: ...
+    @property
+    def plan_comparisons(self) -> PlanComparisons: ...
     @property
     def audit_log(self) -> AuditLog: ...
 

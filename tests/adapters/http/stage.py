@@ -13,6 +13,7 @@ from datetime import timedelta
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.calibration import ReliabilityBin
 from clinical.prediction.horizon import Horizon
+from clinical.prediction.plan import PlanComparison, PlanQuestion
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest
@@ -21,6 +22,7 @@ from clinical.services.ports import ModelUnavailableError
 from clinical.timeline.event import Event, EventKind
 from clinical.timeline.quantity import Quantity
 from clinical.timeline.timeline import Timeline
+from tests.planning import local_model
 
 HORIZONS = tuple(
     Horizon(timedelta(days=start), timedelta(days=end))
@@ -39,6 +41,7 @@ class StagedModel:
     """Answers at once, always alike; `is_away` makes it refuse."""
 
     is_away: bool = False
+    log_odds: float | None = -1.0  # of every action; None: how usual they are is not known
 
     def fingerprint(self) -> ModelFingerprint:
         if self.is_away:
@@ -68,6 +71,17 @@ class StagedModel:
                 num_events=len(timeline),
             ),
         )
+
+
+    def plannable(self, actions: tuple[str, ...]) -> tuple[bool, ...]:
+        """As the shipped model can, were every action as usual as every other."""
+        self.fingerprint()
+        return local_model(self.log_odds).plannable(actions)
+
+    def compare_plans(self, question: PlanQuestion, timeline: Timeline) -> PlanComparison:
+        """What that model answers: plans are not made up."""
+        self.fingerprint()
+        return local_model(self.log_odds).compare_plans(question, timeline)
 
 
 def _trajectory(num_events: int) -> LatentTrajectory:
