@@ -5,10 +5,13 @@ draws comes from the generator that it is given, so that a run that was cut off 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
+from clinical.errors import RejectedError
 from clinical.worldmodel.grounding import Lesson
+from clinical.worldmodel.luck import Part
 from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case, draw_day, lesson_of
 from pipelines.training.recipes import Recipe
@@ -16,18 +19,46 @@ from pipelines.training.recipes import Recipe
 Lessons = Callable[[torch.Generator], Lesson]
 
 
-class CaseLessons:
-    """Lessons about cases; each bootstrap head has a resample of the patients of its own."""
+class TooManyProcessesError(RejectedError):
+    """There are more processes than patients in a lesson."""
 
-    def __init__(self, recipe: Recipe, cases: Sequence[Case], tensorizer: Tensorizer) -> None:
+    code = "training.too_many_processes"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Every `number`-th patient of a lesson, from the `rank`-th on: the part of one process."""
+
+    rank: int
+    number: int
+
+
+class CaseLessons:
+    """Lessons about cases; each bootstrap head has a resample of the patients of its own.
+
+    With a `share`, the lessons are that part of the lessons that one process would draw: no patient
+    is in two parts, and who is asked what does not depend on the number of processes.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        cases: Sequence[Case],
+        tensorizer: Tensorizer,
+        share: Share | None = None,
+    ) -> None:
+        if share is not None and share.number > min(len(cases), recipe.patients_per_step):
+            raise TooManyProcessesError("a lesson has fewer patients than there are processes")
         self._recipe = recipe
         self._cases = cases
         self._tensorizer = tensorizer
         self._draws = _bootstrap(len(cases), recipe)
+        self._share = share
 
     def __call__(self, generator: torch.Generator) -> Lesson:
-        """The questions of one step."""
-        return draw_lesson(self._recipe, self._cases, self._draws, self._tensorizer, generator)
+        """The questions of one lesson."""
+        recipe, cases, draws = self._recipe, self._cases, self._draws
+        return draw_lesson(recipe, cases, draws, self._tensorizer, generator, self._share)
 
 
 def _bootstrap(num_cases: int, recipe: Recipe) -> torch.Tensor:
@@ -42,6 +73,7 @@ def draw_lesson(
     draws: torch.Tensor,
     tensorizer: Tensorizer,
     generator: torch.Generator,
+    share: Share | None = None,
 ) -> Lesson:
     """Questions about some patients, each over the trained windows and one drawn at random."""
     order = torch.randperm(len(cases), generator=generator)[: recipe.patients_per_step].tolist()
@@ -49,12 +81,19 @@ def draw_lesson(
     asked = [(cases[place], draw_day(cases[place], generator)) for place in chosen]
     bounds = torch.tensor(recipe.model.windows_days, dtype=torch.float32)
     bounds = bounds.expand(len(asked), -1, -1)
-    return lesson_of(
-        asked,
-        tensorizer,
-        torch.cat([bounds, _random_windows(len(asked), recipe, generator)], dim=1),
-        draws[chosen],
-    )
+    bounds = torch.cat([bounds, _random_windows(len(asked), recipe, generator)], dim=1)
+    if share is None:
+        return lesson_of(asked, tensorizer, bounds, draws[chosen])
+    position = torch.arange(len(asked)) // recipe.questions_per_patient
+    own = torch.nonzero(position % share.number == share.rank).squeeze(1)
+    lesson = lesson_of([asked[place] for place in own], tensorizer, bounds[own], draws[chosen][own])
+    return replace(lesson, part=_part(lesson, own, len(asked)))
+
+
+def _part(lesson: Lesson, own: torch.Tensor, num_questions: int) -> Part:
+    first = torch.full((lesson.context.num_timelines,), num_questions)
+    first = first.scatter_reduce(0, lesson.row, own, reduce="amin")
+    return Part(own, first, num_questions)
 
 
 def _random_windows(num: int, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:

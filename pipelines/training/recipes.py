@@ -18,6 +18,16 @@ class UnknownRecipeError(RejectedError):
     code = "training.unknown_recipe"
 
 
+class TooFewRowsError(RejectedError):
+    """The lessons whose gradients would be added up are each too small for the regulariser."""
+
+    code = "training.too_few_rows"
+
+
+MIN_ROWS = 512
+"""Of a lesson: SIGReg is a statistic of the lesson, and adding up gradients does not make it larger."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a model is trained."""
@@ -29,7 +39,9 @@ class Recipe:
     vocabulary: FitConfig = field(default_factory=FitConfig)
     limits: AbstentionLimits = field(default_factory=AbstentionLimits)
     num_steps: int = 800
-    patients_per_step: int = 36
+    patients_per_step: int = 36  # of each lesson, over all processes together
+    lessons_per_step: int = 1
+    """Whose gradients are added up; batch statistics and SIGReg are those of each lesson."""
     questions_per_patient: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -39,6 +51,17 @@ class Recipe:
     questions_per_training_patient: int = 10  # asked after training: familiarity and baselines
     questions_per_held_out_patient: int = 60  # rare windows need many questions to be calibrated
     seed: int = 0
+    bfloat16_on: tuple[str, ...] = ()
+    """The kinds of device on which matrix products are in bfloat16; SIGReg and the scan never are."""
+    is_compiled: bool = False
+
+    def __post_init__(self) -> None:
+        rows = self.patients_per_step * self.questions_per_patient
+        if self.lessons_per_step > 1 and rows < MIN_ROWS:
+            raise TooFewRowsError(
+                f"a lesson of {rows} questions is too few for SIGReg; {MIN_ROWS} are needed where "
+                "several are added up"
+            )
 
 
 def cpu_small() -> Recipe:
@@ -60,12 +83,73 @@ def icu_small() -> Recipe:
         num_steps=720,
         patients_per_step=128,
         questions_per_patient=2,
-        questions_per_training_patient=1,
-        questions_per_held_out_patient=2,
+        questions_per_training_patient=0,  # familiarity is fitted on the states of the outcome
+        questions_per_held_out_patient=1,
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"cpu-small": cpu_small, "icu-small": icu_small}
+def gpu_10min() -> Recipe:
+    """One large GPU, under ten minutes (design 7.13b): about 35 million weights, not yet run on one.
+
+    A step is 1,024 patients in four lessons, so that each fits beside the network in 80 GiB.
+    """
+    return Recipe(
+        name="gpu-10min",
+        model=ModelConfig(
+            width=512,
+            latent=128,
+            num_layers=8,
+            num_predictor_layers=6,
+            predictor_width=384,
+            num_attention_heads=6,
+            projector_width=1024,
+            num_buckets=8192,
+        ),
+        loss=LossConfig(num_directions=1024),
+        num_steps=2500,
+        patients_per_step=256,
+        lessons_per_step=4,
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        warm_up_steps=200,
+        bfloat16_on=("cuda",),
+    )
+
+
+def multi_gpu() -> Recipe:
+    """Several GPUs by `torchrun` (design 7.13c): about 220 million weights, not yet run on any.
+
+    A lesson is split over the processes; the learning rate grew by the root of the batch.
+    """
+    return Recipe(
+        name="multi-gpu",
+        model=ModelConfig(
+            width=1024,
+            latent=256,
+            num_layers=14,
+            num_predictor_layers=8,
+            predictor_width=512,
+            num_attention_heads=8,
+            projector_width=2048,
+            num_buckets=16384,
+        ),
+        loss=LossConfig(num_directions=1024),
+        num_steps=20_000,
+        patients_per_step=1024,
+        lessons_per_step=4,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        warm_up_steps=500,
+        bfloat16_on=("cuda",),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "cpu-small": cpu_small,
+    "icu-small": icu_small,
+    "gpu-10min": gpu_10min,
+    "multi-gpu": multi_gpu,
+}
 
 
 def recipe(name: str, *, seed: int = 0, num_steps: int | None = None) -> Recipe:

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from torch import nn
 
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa
-from clinical.worldmodel.learning import training_loss
 from clinical.worldmodel.randomness import initialise, seed_dropout
+from clinical.worldmodel.ranks import ALONE
 from clinical.worldmodel.vocabulary import Vocabulary
 from pipelines.training.lessons import Lessons
+from pipelines.training.processes import Processes
 from pipelines.training.recipes import Recipe
+from pipelines.training.saving import Run, plain_state, restore, save
+from pipelines.training.stepping import Step, compile_blocks, wrapped
 
 _SAVE_EVERY = 100
 
@@ -34,18 +37,6 @@ class Progress:
     losses: dict[str, float]
 
 
-@dataclass(slots=True)
-class _Run:
-    """All that changes while training."""
-
-    model: Jepa
-    optimiser: torch.optim.AdamW
-    generator: torch.Generator
-    averaged: list[torch.Tensor]
-    num_averaged: int = 0
-    step: int = 0
-
-
 def train(
     recipe: Recipe,
     lessons: Lessons,
@@ -54,40 +45,56 @@ def train(
     device: str = "cpu",
     watch: Callable[[Progress], None] = lambda _: None,
     state_file: Path | None = None,
+    processes: Processes | None = None,
+    inspect: Callable[[int, Jepa], None] | None = None,
 ) -> Jepa:
     """The trained model, its weights averaged over the last part of the run.
 
-    Each step learns from what `lessons` draws. `state_file` is written every hundred steps, and where it exists the run goes on from it.
+    Each step learns from what `lessons` draws. `state_file` is written every hundred steps, and
+    where it exists the run goes on from it. With `processes`, `lessons` must draw this rank's part;
+    every rank returns the same whole model.
     """
-    run = _begin(recipe, vocabulary, device)
+    device = device if processes is None else processes.device
+    run, step = _begin(recipe, vocabulary, device, processes)
     if state_file is not None and state_file.exists():
-        _restore(run, state_file)
-    actions = action_tokens(vocabulary, device)
+        restore(run, state_file, processes)
     run.model.train()
     while run.step < recipe.num_steps:
-        lesson = on_device(lessons(run.generator), device)
-        for group in run.optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * schedule(run.step, recipe)
-        parts = training_loss(
-            run.model,
-            lesson,
-            actions,
-            config=recipe.loss,
-            corruption=recipe.corruption,
-            generator=run.generator if device == "cpu" else _on(run.generator, device),
-        )
-        run.optimiser.zero_grad(set_to_none=True)
-        parts["total"].backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(run.model.parameters(), recipe.max_gradient_norm)
-        run.optimiser.step()
-        run.step += 1
+        losses = _learn(run, step, recipe, lessons, device, processes)
         _average(run, recipe)
-        watch(
-            Progress(run.step, recipe.num_steps, {k: float(v.detach()) for k, v in parts.items()})
-        )
+        watch(Progress(run.step, recipe.num_steps, losses))
+        if inspect is not None:
+            inspect(run.step, run.model)
         if state_file is not None and run.step % _SAVE_EVERY == 0:
-            _save(run, state_file)
-    return _finished(run)
+            save(run, state_file, processes)
+    return _finished(run, recipe, vocabulary, processes)
+
+
+def _learn(
+    run: Run,
+    step: nn.Module,
+    recipe: Recipe,
+    lessons: Lessons,
+    device: str,
+    processes: Processes | None,
+) -> dict[str, float]:
+    """One step; returns the mean parts of the loss."""
+    for group in run.optimiser.param_groups:
+        group["lr"] = recipe.learning_rate * schedule(run.step, recipe)
+    run.optimiser.zero_grad(set_to_none=True)
+    share, totals = 1 / recipe.lessons_per_step, dict[str, torch.Tensor]()
+    for _ in range(recipe.lessons_per_step):
+        lesson = on_device(lessons(run.generator), device)
+        generator = run.generator if device == "cpu" else _on(run.generator, device)
+        parts = step(lesson, generator)
+        (parts["total"] * share).backward()
+        for name, part in parts.items():
+            totals[name] = totals.get(name, 0.0) + part.detach() * share
+    nn.utils.clip_grad_norm_(run.model.parameters(), recipe.max_gradient_norm)
+    run.optimiser.step()
+    run.step += 1
+    ranks = ALONE if processes is None else processes.ranks
+    return {name: float(ranks.mean(total)) for name, total in totals.items()}
 
 
 def action_tokens(vocabulary: Vocabulary, device: str = "cpu") -> torch.Tensor:
@@ -102,12 +109,34 @@ def _on(generator: torch.Generator, device: str) -> torch.Generator:
     return torch.Generator(device).manual_seed(seed)
 
 
-def _begin(recipe: Recipe, vocabulary: Vocabulary, device: str) -> _Run:
+def _begin(
+    recipe: Recipe, vocabulary: Vocabulary, device: str, processes: Processes | None
+) -> tuple[Run, nn.Module]:
     generator = torch.Generator().manual_seed(recipe.seed)
     model = Jepa(recipe.model, vocabulary)
     initialise(model, generator)
-    seed_dropout(model, generator if device == "cpu" else _on(generator, device))
+    dropout = _dropout_generator(generator, device, processes)
+    seed_dropout(model, dropout)
     model.to(device)
+    if recipe.is_compiled:
+        compile_blocks(model)
+    ranks = ALONE if processes is None else processes.ranks
+    step = wrapped(Step(model, recipe, action_tokens(vocabulary, device), ranks), processes)
+    averaged = [torch.zeros_like(weight) for weight in model.parameters()]
+    return Run(model, _optimiser(model, recipe), generator, dropout, averaged), step
+
+
+def _dropout_generator(
+    generator: torch.Generator, device: str, processes: Processes | None
+) -> torch.Generator:
+    """On one CPU the run's own; elsewhere one on the device, on every rank another."""
+    if processes is None:
+        return generator if device == "cpu" else _on(generator, device)
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return torch.Generator(device).manual_seed(seed + processes.rank)
+
+
+def _optimiser(model: Jepa, recipe: Recipe) -> torch.optim.AdamW:
     plain = [p for n, p in model.named_parameters() if p.ndim < 2 or n.startswith("embedding.")]
     decayed = [
         p for n, p in model.named_parameters() if p.ndim >= 2 and not n.startswith("embedding.")
@@ -116,9 +145,7 @@ def _begin(recipe: Recipe, vocabulary: Vocabulary, device: str) -> _Run:
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
-    averaged = [torch.zeros_like(p) for p in model.parameters()]
-    return _Run(model, optimiser, generator, averaged)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def schedule(step: int, recipe: Recipe) -> float:
@@ -145,10 +172,11 @@ def on_device(lesson: Lesson, device: str) -> Lesson:
         bounds=lesson.bounds.to(device),
         followed_days=lesson.followed_days.to(device),
         bootstrap=lesson.bootstrap.to(device),
+        part=lesson.part and lesson.part.to(device),
     )
 
 
-def _average(run: _Run, recipe: Recipe) -> None:
+def _average(run: Run, recipe: Recipe) -> None:
     if run.step <= recipe.num_steps * (1 - recipe.averaged_share):
         return
     run.num_averaged += 1
@@ -157,41 +185,16 @@ def _average(run: _Run, recipe: Recipe) -> None:
             mean.add_((weight - mean) / run.num_averaged)
 
 
-def _finished(run: _Run) -> Jepa:
+def _finished(
+    run: Run, recipe: Recipe, vocabulary: Vocabulary, processes: Processes | None
+) -> Jepa:
+    """The averaged model, whole and free of what wrapped it."""
     if run.num_averaged:
         with torch.no_grad():
             for mean, weight in zip(run.averaged, run.model.parameters(), strict=True):
                 weight.copy_(mean)
-    return run.model.eval()
-
-
-def _save(run: _Run, path: Path) -> None:
-    names = [name for name, _ in run.model.named_parameters()]
-    tensors = {f"model.{k}": v.contiguous() for k, v in run.model.state_dict().items()}
-    for name, weight, mean in zip(names, run.model.parameters(), run.averaged, strict=True):
-        tensors[f"average.{name}"] = mean
-        for key, value in run.optimiser.state[weight].items():
-            tensors[f"optimiser.{name}.{key}"] = value
-    tensors["generator"] = run.generator.get_state()
-    tensors["counts"] = torch.tensor([run.step, run.num_averaged])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({k: v.cpu() for k, v in tensors.items()}, partial)
-    partial.replace(path)
-
-
-def _restore(run: _Run, path: Path) -> None:
-    tensors = load_file(path)
-    run.model.load_state_dict(
-        {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    )
-    for place, (name, weight) in enumerate(run.model.named_parameters()):
-        run.averaged[place] = tensors[f"average.{name}"].to(weight.device)
-        prefix = f"optimiser.{name}."
-        run.optimiser.state[weight] = {
-            key.removeprefix(prefix): value if key.endswith(".step") else value.to(weight.device)
-            for key, value in tensors.items()
-            if key.startswith(prefix)
-        }
-    run.generator.set_state(tensors["generator"])
-    run.step, run.num_averaged = (int(n) for n in tensors["counts"])
+    if processes is None:
+        return run.model.eval()
+    model = Jepa(recipe.model, vocabulary).to(processes.device)
+    model.load_state_dict(plain_state(run.model))
+    return model.eval()
