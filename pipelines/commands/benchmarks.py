@@ -33,6 +33,8 @@ def register(app: typer.Typer) -> None:
         ("path", path),
         ("train", train),
         ("demo", demo),
+        ("forecast-cost", forecast_cost),
+        ("tumour", tumour),
         ("all", every),
     ):
         bench.command(name)(command)
@@ -113,6 +115,45 @@ def demo(
         lambda say: bench_demo.run(repetitions=repetitions, is_clean_clone=clean_clone, say=say),
         record=record,
     )
+
+
+def forecast_cost(
+    data: Annotated[
+        Path, typer.Option(exists=True, help="Folder of PhysioNet 2012: set-a.tar.gz.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Of training, of each model.")] = 240,
+    stays: Annotated[int, typer.Option(min=2, help="To ask about, for each seed.")] = 100,
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    futures: Annotated[int, typer.Option(min=2, help="To draw for a stay, at most.")] = 256,
+    cache: Annotated[Path, typer.Option(help="File for the stays, once read.")] = Path(
+        "var/bench/physionet-2012-a.safetensors"
+    ),
+    record: _RECORD = True,
+) -> None:
+    """All horizons in one pass, against futures written event by event to the same variance."""
+    from pipelines.evaluation.forecast.table import Size, run  # noqa: PLC0415
+
+    size = Size(num_steps=steps, num_asked=stays, num_seeds=seeds, max_paths=futures)
+    _measure(lambda say: run(data, size=size, cache=cache, say=say), record=record)
+
+
+def tumour(
+    gammas: Annotated[str, typer.Option(help="Confoundings, with commas.")] = "0,1,2,3,4",
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "10,101,1010,10101,101010",
+    steps: Annotated[int, typer.Option(min=1, help="Of training, of each model.")] = 300,
+    folder: Annotated[Path, typer.Option(help="Where finished parts are kept.")] = Path(
+        "var/bench/tumour"
+    ),
+    only_kept: Annotated[
+        bool, typer.Option(help="Make the table of what earlier runs finished.")
+    ] = False,
+    record: _RECORD = True,
+) -> None:
+    """Tumours under other treatments than those given, against trees, a filter and the truth."""
+    from pipelines.evaluation.tumour import bench  # noqa: PLC0415
+
+    choice = bench.choice(gammas, seeds, num_steps=steps, folder=folder, only_kept=only_kept)
+    _measure(lambda say: bench.run(choice, say=say), record=record)
 
 
 def every() -> None:

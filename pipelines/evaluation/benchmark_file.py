@@ -168,6 +168,10 @@ _GROUPS = {
     "memory": "Memory of the processes",
     "train": "Training",
     "demo": "The demo",
+    "forecast": "The cost of a forecast",
+    "append": "The cost of one more bundle",
+    "gpu": "On a GPU",
+    "tumour": "Tumours under other treatments (simulated, the truth known)",
 }
 
 _HEAD = """# Benchmarks

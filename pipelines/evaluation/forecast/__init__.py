@@ -1,0 +1,1 @@
+"""What a forecast costs: every horizon in one pass, against futures written event by event."""
