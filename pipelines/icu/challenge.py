@@ -222,8 +222,7 @@ def _patient(source: _SourceOf, facts: dict[str, str]) -> Event:
         code=Code(CodeSystem.GENDER, sex or "unknown"),
         source=source.row(0),
         received_at=ADMISSION,
-        occurred_at=born,
-        recorded_at=ADMISSION,
+        occurred_at=born,  # and known from then on, as a Patient resource is: the model sees the delay
         absent_reason="" if sex else "not stated",
         flags=frozenset() if sex else frozenset({Flag.VALUE_ABSENT}),
     )

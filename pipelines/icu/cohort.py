@@ -54,6 +54,7 @@ def cohort(folder: Path) -> tuple[list[Timeline], int, Setting]:
         name=str(Risk.DEATH_IN_HOSPITAL),
         horizon=UNTIL_DISCHARGE,
         labels=labels,
+        since=ADMISSION,
         hours=OUTCOME_HOURS,
     )
     setting = Setting(lessons=HourlyLessons, days_of=value_days, labelled=labelled)

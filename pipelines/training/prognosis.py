@@ -66,7 +66,7 @@ def states_of(
     tables = []
     for start in range(0, len(kept), _BATCH):
         chosen = kept[start : start + _BATCH]
-        asked = [(case, day) for case in chosen for day in _days(case, labelled)]
+        asked = [(case, day) for case in chosen for day in _days(labelled)]
         bounds = torch.tensor([model.config.windows_days], dtype=torch.float32)
         bounds = bounds.expand(len(asked), -1, -1)
         lesson = lesson_of(asked, tensorizer, bounds, torch.ones(len(asked), 1))
@@ -84,8 +84,8 @@ def states_of(
     )
 
 
-def _days(case: Case, labelled: Labelled) -> list[float]:
-    first = day_of(case.timeline.versions[0].at)
+def _days(labelled: Labelled) -> list[float]:
+    first = day_of(labelled.since)
     return [first + hour * 3600 / _SECONDS_PER_DAY for hour in labelled.hours]
 
 

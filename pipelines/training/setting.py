@@ -6,6 +6,7 @@ care is asked by the hour, and what became of the patient may be told beside the
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from clinical.prediction.horizon import Horizon
@@ -17,11 +18,12 @@ from pipelines.training.recipes import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """An outcome told beside the record, and how long after its beginning to ask about it."""
+    """An outcome told beside the record, and how long after `since` to ask about it."""
 
     name: str  # of the readout
     horizon: Horizon
     labels: Mapping[UUID, bool]  # by patient
+    since: datetime
     hours: tuple[float, ...]
 
 
