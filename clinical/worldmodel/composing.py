@@ -79,7 +79,9 @@ def from_later_on(plan: Plan, days: Float[Tensor, " Q"]) -> Plan:
     """What is still to be done of each plan after so many days, counted from there."""
     return Plan(
         plan.actions,
-        plan.days - days[:, None],
+        (plan.days - days[:, None]).clamp(
+            min=0.0
+        ),  # what was done is not seen; its time must be finite
         plan.is_action & (plan.days >= days[:, None]),
         plan.is_given,
     )
