@@ -167,6 +167,7 @@ def _trajectory(trajectory: LatentTrajectory) -> Json:
         "horizons": [_horizon(h) for h in trajectory.horizons],
         "width": trajectory.width,
         "spread": [repr(s) for s in trajectory.spread],
+        "noise": [repr(n) for n in trajectory.noise],
     }
 
 
@@ -180,6 +181,7 @@ def _to_trajectory(row: RowMapping) -> LatentTrajectory | None:
         data=row["latents"],
         spread=tuple(float(s) for s in stored["spread"]),
         state=row["state"],
+        noise=tuple(float(n) for n in stored.get("noise", ())),
     )
 
 

@@ -230,7 +230,8 @@ def _is_finite(trajectory: LatentTrajectory) -> bool:
     latents = array("f", trajectory.data + trajectory.state)
     if sys.byteorder == "big":
         latents.byteswap()
-    return all(map(math.isfinite, latents)) and all(map(math.isfinite, trajectory.spread))
+    said = (latents, trajectory.spread, trajectory.noise)
+    return all(math.isfinite(number) for numbers in said for number in numbers)
 
 
 def _refused(status: int) -> Exception:

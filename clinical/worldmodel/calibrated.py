@@ -36,7 +36,15 @@ class QuantityCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Familiarity:
-    """Mahalanobis distance of a state from the training states, and the limit beyond which to abstain."""
+    """Mahalanobis distance of a state from the training states, and the limit beyond which to abstain.
+
+    It measures how unusual the patient is as the encoder sees them: in all directions of the state
+    together, each in units of how far training patients differ along it. The regulariser keeps the
+    projected latents of windows near a standard Gaussian, not the state, so mean and covariance are
+    fitted (shrunken) and not taken for granted. The limit is the 99th percentile of patients set
+    aside. It cannot see what the encoder does not: a code that training never met says little, so
+    the share of such codes is counted beside it and has a limit of its own.
+    """
 
     mean: tuple[float, ...]
     whitening: tuple[tuple[float, ...], ...]  # distance = |whitening @ (state - mean)|

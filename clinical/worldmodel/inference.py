@@ -35,6 +35,7 @@ from clinical.worldmodel.probe import Probes
 from clinical.worldmodel.remembering import Past
 from clinical.worldmodel.speaking import Speaker
 from clinical.worldmodel.tensorize import Tensorizer
+from clinical.worldmodel.uncertainty import noise_of, spread_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,13 +184,15 @@ class Inference:
     def _trajectory(self, answer: Answer, horizons: Sequence[Horizon]) -> LatentTrajectory:
         latents = answer.latents[-len(horizons) :]
         mean = latents.mean(1)
-        spread = (latents - mean[:, None]).square().mean((1, 2)).sqrt()
+        variance = answer.raw.variance
+        noise = [] if variance is None else noise_of(variance[0, -len(horizons) :]).tolist()
         return LatentTrajectory(
             horizons=tuple(horizons),
             width=mean.shape[1],
             data=_bytes(mean),
-            spread=tuple(spread.tolist()),
+            spread=tuple(spread_of(latents).tolist()),
             state=_bytes(answer.state),
+            noise=tuple(noise),
         )
 
     def _readouts(

@@ -127,6 +127,7 @@ def unsound(forecast: Forecast) -> list[Forecast]:
         LatentTrajectory((MONTH,), 2, nan_latent, (0.5,)),
         LatentTrajectory((MONTH,), 2, struct.pack("<2f", 0.0, -math.inf), (0.5,)),
         LatentTrajectory((MONTH,), 2, b"\x00" * 8, (math.nan,)),
+        LatentTrajectory((MONTH,), 2, b"\x00" * 8, (0.5,), noise=(math.inf,)),
         LatentTrajectory((MONTH,), 2, b"\x00" * 8, (0.5,), nan_latent),
         LatentTrajectory((MONTH,), 2, b"\x00" * 8, (0.5,), b"\x00" * 3),
         None,

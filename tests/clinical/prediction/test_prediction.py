@@ -115,6 +115,13 @@ def test_latents_that_do_not_fit_their_shape_are_refused(
         LatentTrajectory((YEAR,), 2, data, spread)
 
 
+def test_the_noise_of_a_trajectory_is_said_for_every_horizon_or_for_none() -> None:
+    data = struct.pack("<2f", 1, 2)
+    assert LatentTrajectory((YEAR,), 2, data, (0.1,), noise=(0.2,)).noise == (0.2,)
+    with pytest.raises(MalformedTrajectoryError):
+        LatentTrajectory((YEAR,), 2, data, (0.1,), noise=(0.2, 0.3))
+
+
 @given(slope=st.floats(0.1, 5), intercept=st.floats(-3, 3), logit=st.floats(-50, 50))
 def test_platt_gives_a_probability_that_rises_with_the_score(
     slope: float, intercept: float, logit: float

@@ -145,6 +145,8 @@ def test_a_window_of_the_second_year_is_answered_and_its_risks_too(far_sighted: 
     forecast = far_sighted.forecast([question(PERSON, horizons=(SECOND_YEAR,))])[0]
     assert forecast.trajectory is not None
     assert forecast.trajectory.horizons == (SECOND_YEAR,)
+    assert len(forecast.trajectory.noise) == 1
+    assert forecast.trajectory.noise[0] > 0
     risks = [r for r in forecast.readouts if r.name in FORETOLD]
     assert len(risks) == len(FORETOLD)
     assert all(r.estimate is not None for r in risks)
