@@ -158,6 +158,7 @@ def trajectories(draw: st.DrawFn) -> LatentTrajectory:
         data=draw(st.binary(min_size=size, max_size=size)),
         spread=tuple(draw(floats) for _ in ahead),
         state=draw(st.sampled_from([b"", *(bytes(range(4 * n)) for n in (1, 5))]) | nan_states),
+        noise=tuple(draw(floats) for _ in ahead) if draw(st.booleans()) else (),
     )
 
 

@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
@@ -12,10 +14,15 @@ import torch
 
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.fhir.reader import BulkReader
-from adapters.model_server.client import HttpModelServer
+from adapters.model_server.client import HttpModelServer, RefusedQuestionError
+from clinical.prediction.action import Action
+from clinical.prediction.horizon import UNTIL_DISCHARGE, Horizon
 from clinical.prediction.prediction import Forecast
 from clinical.prediction.request import PredictionRequest
 from clinical.services.delivery import Delivery, Door
+from clinical.timeline.event import EventKind
+from clinical.timeline.quantity import Quantity
+from clinical.timeline.time import ClinicalTime
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel import checkpoint
 from clinical.worldmodel.inference import Inference
@@ -117,6 +124,47 @@ def test_a_patient_with_one_event_gets_an_abstention_that_says_why(
     assert forecast.abstention is not None
     assert forecast.abstention.reason == "too_few_events"
     assert forecast.trajectory is None
+
+
+def test_a_bad_question_comes_back_by_its_name(
+    server: HttpModelServer, inference: Inference, questions: list[Asked]
+) -> None:
+    """What no model can be asked is refused; what this one cannot answer is an abstention."""
+    request, timeline = next(q for q in questions if server.forecast(*q).trajectory is not None)
+    year, day = Horizon(timedelta(0), timedelta(days=366)), timedelta(days=1)
+    known = inference.tensorizer.vocabulary.entries[0].code
+    action = Action(kind=EventKind.PROCEDURE, code=known, after=400 * day)
+    for changes, code in (
+        ({"actions": (action,)}, "prediction.contradictory_plan"),
+        ({"horizons": (UNTIL_DISCHARGE,)}, "prediction.impossible_horizon"),
+    ):
+        with pytest.raises(RefusedQuestionError) as refused:
+            server.forecast(replace(request, **changes), timeline)  # type: ignore[arg-type]
+        assert refused.value.code == code
+    strange = replace(action, code=replace(known, value="no such code"), after=day)
+    absurd = _with_absurd_value(timeline, inference)
+    later = replace(request, as_of=absurd.known_until or request.as_of)
+    for asked, known_by_then, reason in (
+        (replace(request, horizons=(year,)), timeline, "horizon_beyond_reach"),
+        (replace(request, actions=(strange,)), timeline, "unknown_action"),
+        (later, absurd, "implausible_value"),
+        (request, Timeline.of(request.patient_id, []), "too_few_events"),
+    ):
+        forecast = server.forecast(asked, known_by_then)
+        assert forecast.abstention is not None
+        assert forecast.abstention.reason == reason
+
+
+def _with_absurd_value(timeline: Timeline, inference: Inference) -> Timeline:
+    """The newest value of a followed quantity, measured once more as 1e30."""
+    followed = set(inference.tensorizer.vocabulary.numeric)
+    newest = [e for e in timeline if e.code.key in followed and isinstance(e.value, Quantity)][-1]
+    assert isinstance(newest.value, Quantity)
+    value = replace(newest.value, value=Decimal("1e30"))
+    source = replace(newest.source, record_id="absurd", digest="0" * 64)
+    moment = ClinicalTime.instant((timeline.known_until or datetime.now(UTC)) + timedelta(hours=1))
+    again = replace(newest, value=value, source=source, occurred_at=moment, recorded_at=None)
+    return Timeline.of(timeline.patient_id, [*timeline, again])
 
 
 def test_a_patient_with_fifty_thousand_events_is_answered_within_seconds(
