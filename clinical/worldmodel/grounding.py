@@ -101,7 +101,7 @@ def _first_happenings(
     is_one = families[seen.event, : len(FORETOLD)] > 0
     delay = torch.where(is_one, seen.delay[:, None], torch.inf)
     first = delay.new_full((len(lesson.row), len(FORETOLD)), torch.inf)
-    return first.index_reduce(0, seen.window, delay, "amin")
+    return first.scatter_reduce(0, seen.window[:, None].expand_as(delay), delay, "amin")
 
 
 def _first_values(

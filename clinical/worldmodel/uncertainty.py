@@ -53,6 +53,7 @@ def variance_loss(
 
     The targets learn nothing from it: they would grow easy to foretell rather than rich.
     """
-    losses = beta_nll(latents, variances, targets.detach()[:, :, None], beta).mean(-1)
+    aimed = targets.detach()[:, :, None].expand_as(latents)
+    losses = beta_nll(latents, variances, aimed, beta).mean(-1)
     counted = is_target[..., None].expand_as(losses)
     return objective.masked_mean(losses * weights[:, None], counted, ranks)
