@@ -43,6 +43,13 @@ def train(  # noqa: PLR0913, PLR0917 - each is an option of the command
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from where a run was cut off.")] = False,
+    allow_unhealthy: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unhealthy",
+            help="Write the checkpoint, marked, even where a decisive sign of health is missing.",
+        ),
+    ] = False,
 ) -> None:
     """Train, calibrate and describe a world model."""
     # torch and the readers take seconds to load: only when they are needed.
@@ -71,6 +78,7 @@ def train(  # noqa: PLR0913, PLR0917 - each is an option of the command
             setting=source.setting,
             device=device,
             is_resumed=resume,
+            may_be_unhealthy=allow_unhealthy,
         )
         columns = (
             *Bar.get_default_columns()[:3],
@@ -138,5 +146,6 @@ def _tell(say: "Callable[[str], None]", report: "Report") -> None:
             f"[{told.auroc_95[0]:.3f}, {told.auroc_95[1]:.3f}], slope {told.slope:.2f}"
         )
     for gate in report.failed_gates:
-        say(f"[yellow]not healthy[/]: {gate.name} {gate.found:.3f}, healthy {gate.healthy}")
+        star = "decisive: " if gate.is_starred else ""
+        say(f"[yellow]not healthy[/]: {star}{gate.name} {gate.found:.3f}, healthy {gate.healthy}")
     say(f"training {report.seconds['train']:.0f} s, {report.num_parameters:,} parameters")

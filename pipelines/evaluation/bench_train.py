@@ -62,6 +62,7 @@ def _train(seed: int, num_steps: int | None, say: Callable[[str], None]) -> tupl
             timelines=timelines,
             out=Path(folder) / "checkpoint",
             name="bench",
+            may_be_unhealthy=True,
             about=SAMPLES,
         )
         _, report = train(assignment, say=say)

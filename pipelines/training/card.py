@@ -16,9 +16,11 @@ from pipelines.training.evaluate import RiskFigures, ValueFigures
 from pipelines.training.outcome_card import PLOT as CALIBRATION
 from pipelines.training.outcome_card import outcome_section, plot_calibration
 from pipelines.training.report import Report
+from pipelines.training.watching import plot_gates
 
-CARD, LOSSES, SKILLS = "MODEL_CARD.md", "losses.svg", "figures.svg"
+CARD, LOSSES, SKILLS, GATES = "MODEL_CARD.md", "losses.svg", "figures.svg", "gates.svg"
 FittedOutcome = tuple[Prognosis, PlattCalibration]
+_STAR = r"\*"
 _INK, _MUTED, _ACCENT = "#1c2733", "#7a8794", "#1f6f8b"
 
 
@@ -28,6 +30,7 @@ def documents(report: Report, fitted: FittedOutcome | None = None) -> dict[str, 
         CARD: card(report, fitted).encode(),
         LOSSES: _svg(lambda figure: _plot_losses(figure, report)),
         SKILLS: _svg(lambda figure: _plot_values(figure, report)),
+        GATES: _svg(lambda figure: plot_gates(figure, report.gate_history)),
     }
     if report.outcomes:
         files[CALIBRATION] = _svg(lambda figure: plot_calibration(figure, report.outcomes))
@@ -43,6 +46,7 @@ def card(report: Report, fitted: FittedOutcome | None = None) -> str:
             "",
             "A temporal JEPA over clinical timelines: it foretells latents for several windows after a",
             "question and reads next values and risks from them. **Not for clinical use.**",
+            *_warning(report),
             "",
             "## What it was trained on",
             "",
@@ -79,6 +83,11 @@ def card(report: Report, fitted: FittedOutcome | None = None) -> str:
             "## Health",
             "",
             *_gate_table(report),
+            "",
+            "Without the signs marked with a star no checkpoint is written. Over the steps of the run, on",
+            "validation patients (red: missing; the last is the averaged model's):",
+            "",
+            "![Signs of health](gates.svg)",
             "",
             "![Losses](losses.svg)",
             "",
@@ -146,9 +155,16 @@ def _losses_in_words(report: Report) -> list[str]:
     return lost or ["In no figure of the tables above is it behind its baselines."]
 
 
+def _warning(report: Report) -> list[str]:
+    if report.is_healthy:
+        return []
+    missing = "; ".join(gate.name for gate in report.failed_gates if gate.is_starred)
+    return ["", f"**Unhealthy, written only because it was asked for.** Missing: {missing}."]
+
+
 def _gate_table(report: Report) -> list[str]:
     rows = [
-        f"| {g.name} | {g.found:.3f} | {g.healthy} | {'yes' if g.is_passed else '**no**'} |"
+        f"| {_STAR if g.is_starred else ''}{g.name} | {_or_dash(g.found)} | {g.healthy} | {g.verdict} |"
         for g in report.gates
     ]
     return ["| sign | found | healthy | is healthy |", "| --- " * 4 + "|", *rows]

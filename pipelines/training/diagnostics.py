@@ -1,201 +1,174 @@
 """Whether a trained model is healthy, apart from how well it foretells (design section 7.10).
 
-Knows the signs of collapse, of copying and of ignoring actions. Computed on validation patients.
+Knows the signs of collapse, of copying and of ignoring actions, and which are decisive. Judged on
+validation patients; the baselines that must be fitted are fitted on training patients.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from clinical.worldmodel.grounding import Lesson
-from clinical.worldmodel.jepa import Jepa, Reading
-from clinical.worldmodel.learning import true_plan
-from clinical.worldmodel.predictor import Plan
-from clinical.worldmodel.regulariser import directions, sigreg, sigreg_null
-from clinical.worldmodel.targets import members
+from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.tensorize import Tensorizer
-from pipelines.training.dataset import Case, lesson_of
+from pipelines.training.dataset import Case
+from pipelines.training.gates import Gate, at_least, below, positive, told, without_actions
 from pipelines.training.recipes import Recipe
+from pipelines.training.seen import Seen, look
+from pipelines.training.signs import (
+    explained,
+    lidar,
+    lower_bound,
+    nulls,
+    own_to_nearest,
+    rank,
+    ridge,
+    separation,
+    straightness,
+)
 
 _MIN_RANK_SHARE = 0.4
 _MIN_STD = 0.3
 _MAX_NULLS = 3.0
-_NUM_RESAMPLES = 400
-_PER_PATIENT = 6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """One sign of health: what was found, what would be healthy, and whether it is."""
-
-    name: str
-    found: float
-    healthy: str
-    is_passed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """Projected latents of the windows that held something, `[n, L]`."""
-
-    question: Tensor
-    horizon: Tensor
-    target: Tensor
-    usual: Tensor
-    planned: Tensor
-    shuffled: Tensor
-    persisted: Tensor
-    states: Tensor
+_MIN_ROWS = 20
+_MAX_AGE_EXPLAINED = 0.1
+_MAX_SEX_SEPARATION = 0.65
 
 
 def diagnose(
-    model: Jepa, tensorizer: Tensorizer, cases: Sequence[Case], recipe: Recipe
+    model: Jepa,
+    tensorizer: Tensorizer,
+    cases: Sequence[Case],
+    recipe: Recipe,
+    training: Sequence[Case],
 ) -> list[Gate]:
-    """The gates of a run, in the order of the design's table."""
+    """The gates of a run, in the order of the design's table: of `cases`, set beside `training`."""
     generator = torch.Generator().manual_seed(recipe.seed + 2)
     model = model.to("cpu").eval()
-    with torch.no_grad():
-        lesson, patients = _lesson(cases, tensorizer, recipe, generator)
-        seen = _look(model, lesson)
-    width = recipe.model.latent
-    deviations = seen.target.std(0)
-    null = sigreg_null(recipe.loss)
-    along = directions(width, recipe.loss, generator)
-    first = _one_per_question(seen.question)
-    gates = [
-        _at_least("rank of target latents / width", rank(seen.target) / width, _MIN_RANK_SHARE),
-        _at_least("rank of states / width", rank(seen.states) / width, _MIN_RANK_SHARE),
-        _at_least("least deviation of a latent dimension", float(deviations.min()), _MIN_STD),
-        _at_least("5 % quantile of the deviations", float(deviations.quantile(0.05)), _MIN_STD),
+    seen = look(model, tensorizer, cases, recipe, generator)
+    fitted = look(model, tensorizer, training, recipe, generator)
+    return [
+        *_spread(seen, recipe, generator),
+        *_foretelling(seen, fitted, recipe),
+        *_actions(seen, generator),
+        *_shortcuts(seen, fitted),
+        *_paths(seen, recipe),
     ]
-    statistic = float(sigreg(seen.target[first], along, recipe.loss)) / null
-    gates.append(
-        Gate(
-            name="SIGReg / its value for a Gaussian",
-            found=statistic,
-            healthy=f"< {_MAX_NULLS}",
-            is_passed=statistic < _MAX_NULLS,
-        )
-    )
+
+
+def _spread(seen: Seen, recipe: Recipe, generator: torch.Generator) -> list[Gate]:
+    width, deviations = recipe.model.latent, seen.target.std(0)
+    share = rank(seen.states) / recipe.model.width
+    name = "SIGReg / its value for a Gaussian"
+    by_patient = nulls(seen.target, seen.owner, recipe.loss, generator)
+    by_question = nulls(seen.target, seen.question, recipe.loss, generator)
+    return [
+        at_least("rank of target latents / width", rank(seen.target) / width, _MIN_RANK_SHARE),
+        at_least("rank of states / width", share, _MIN_RANK_SHARE),
+        at_least("least deviation of a latent dimension", float(deviations.min()), _MIN_STD),
+        at_least("5 % quantile of the deviations", float(deviations.quantile(0.05)), _MIN_STD),
+        below(f"{name}, one window a question", by_question, _MAX_NULLS),
+        below(f"{name}, one window a patient", by_patient, _MAX_NULLS),
+        told(
+            "LiDAR over patients / width",
+            lidar(seen.target, seen.owner) / width,
+            "rising, then flat",
+        ),
+    ]
+
+
+def _foretelling(seen: Seen, fitted: Seen, recipe: Recipe) -> list[Gate]:
+    """Skill over three baselines for each window with rows enough."""
+    gates = []
     for place, horizon in enumerate(recipe.model.horizons):
-        rows = seen.horizon == place
-        if int(rows.sum()) >= 20:
-            gates += _skills(seen, rows, horizon.label)
-    low, gap = _action_gap(seen, patients, generator)
-    gates.append(_above("loss gap under shuffled plans, lower 95 % bound", low))
-    gates.append(_above("loss gap under shuffled plans", gap))
-    moved = (seen.planned - seen.shuffled).norm(dim=1).mean()
-    gates.append(_above("distance between plan and shuffled plan", float(moved)))
+        rows, own = seen.horizon == place, fitted.horizon == place
+        if int(rows.sum()) < _MIN_ROWS or int(own.sum()) < _MIN_ROWS:
+            continue
+        baselines = {
+            "persistence": seen.persisted[rows],
+            "the training mean": fitted.target[own].mean(0),
+            "ridge on counts": ridge(
+                _counts(fitted)[own], fitted.target[own], fitted.owner[own], _counts(seen)[rows]
+            ),
+        }
+        error = _error(seen.usual[rows], seen.target[rows])
+        gates += [
+            positive(
+                f"latent skill over {name}, {horizon.label}",
+                1 - error / _error(guess, seen.target[rows]),
+            )
+            for name, guess in baselines.items()
+        ]
     return gates
 
 
-def rank(vectors: Tensor) -> float:
-    """Effective rank: exp of the entropy of the singular values (RankMe, Garrido et al. 2023)."""
-    values = torch.linalg.svdvals((vectors - vectors.mean(0)).double())
-    share = values / values.sum().clamp(min=1e-12)
-    return float((-(share * share.clamp(min=1e-12).log()).sum()).exp())
+def _counts(seen: Seen) -> Tensor:
+    return torch.cat([seen.counts[seen.question], seen.facts[seen.question]], dim=1)
 
 
-def _lesson(
-    cases: Sequence[Case], tensorizer: Tensorizer, recipe: Recipe, generator: torch.Generator
-) -> tuple[Lesson, Tensor]:
-    asked, patients = [], []
-    for number, case in enumerate(cases):
-        order = torch.randperm(len(case.asked_days), generator=generator)[:_PER_PATIENT]
-        asked += [(case, case.asked_days[place]) for place in sorted(order.tolist())]
-        patients += [number] * len(order)
-    bounds = torch.tensor(recipe.model.windows_days, dtype=torch.float32)
-    bounds = bounds.expand(len(asked), -1, -1)
-    bootstrap = torch.ones(len(asked), recipe.model.num_heads)
-    return lesson_of(asked, tensorizer, bounds, bootstrap), torch.tensor(patients)
+def _error(guess: Tensor, target: Tensor) -> float:
+    return float((guess - target).square().mean())
 
 
-def _look(model: Jepa, lesson: Lesson) -> _Seen:
-    encoded = model.encode(lesson.context)
-    reading = model.read(lesson.context, encoded, lesson.row, lesson.day)
-    events = model.embedding(lesson.future)
-    inside = members(lesson.future, lesson.future_row, lesson.day, lesson.bounds, lesson.may_enter)
-    shape = lesson.bounds.shape[:2]
-    targets = model.windows(events, inside).reshape(*shape, -1)
-    is_target = (inside.counts > 0).reshape(shape)
-    is_target &= lesson.bounds[..., 1] <= lesson.followed_days[:, None]
-    given = torch.ones(len(lesson.row), dtype=torch.bool)
-    plan = true_plan(model, lesson, events, given)
-    rolled = Plan(*(part.roll(len(given) // 2, 0) for part in _parts(plan)))
-    question, horizon = torch.nonzero(is_target, as_tuple=True)
-
-    def projected(latents: Tensor) -> Tensor:
-        one: Tensor = model.projector(latents[is_target], latents[is_target])[0]
-        return one
-
-    return _Seen(
-        question,
-        horizon,
-        projected(targets),
-        projected(_mean(model, reading, lesson, None)),
-        projected(_mean(model, reading, lesson, plan)),
-        projected(_mean(model, reading, lesson, rolled)),
-        projected(_persisted(model, lesson, events)),
-        reading.state,
+def _actions(seen: Seen, generator: torch.Generator) -> list[Gate]:
+    """How much worse the forecast is under another patient's plan, and how far it moves."""
+    names = (
+        "loss gap under shuffled plans, lower 95 % bound",
+        "loss gap under shuffled plans",
+        "distance between plan and shuffled plan, lower 95 % bound",
     )
-
-
-def _parts(plan: Plan) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (plan.actions, plan.days, plan.is_action, plan.is_given)
-
-
-def _mean(model: Jepa, reading: Reading, lesson: Lesson, plan: Plan | None) -> Tensor:
-    latents, _ = model.forecast(reading, lesson.bounds, plan)
-    return latents.mean(2)
-
-
-def _persisted(model: Jepa, lesson: Lesson, events: Tensor) -> Tensor:
-    """The latent of the stretch just before the question, of the same length, as if it came again."""
-    past = []
-    for place in range(lesson.bounds.shape[1]):
-        bounds = lesson.bounds[:, place : place + 1]
-        earlier = replace(lesson, day=lesson.day - bounds[:, 0, 1].double(), bounds=bounds)
-        inside = members(lesson.future, lesson.future_row, earlier.day, bounds)
-        past.append(model.windows(events, inside))
-    return torch.stack(past, dim=1)
-
-
-def _one_per_question(question: Tensor) -> Tensor:
-    is_first = torch.ones_like(question, dtype=torch.bool)
-    is_first[1:] = question[1:] != question[:-1]
-    return is_first
-
-
-def _skills(seen: _Seen, rows: Tensor, label: str) -> list[Gate]:
-    def error(guess: Tensor) -> float:
-        return float((guess - seen.target[rows]).square().mean())
-
-    own = error(seen.usual[rows])
-    persistence, mean = error(seen.persisted[rows]), error(seen.target[rows].mean(0))
+    if not seen.has_actions.any():
+        return [without_actions(name) for name in names]
+    worse = (seen.shuffled - seen.target).square().mean(1)
+    gaps = worse - (seen.planned - seen.target).square().mean(1)
+    moved = (seen.planned - seen.shuffled).norm(dim=1)
     return [
-        _above(f"latent skill over persistence, {label}", 1 - own / persistence),
-        _above(f"latent skill over the mean, {label}", 1 - own / mean),
+        positive(names[0], lower_bound(gaps, seen.owner, generator)),
+        positive(names[1], float(gaps.mean())),
+        positive(names[2], lower_bound(moved, seen.owner, generator)),
     ]
 
 
-def _action_gap(seen: _Seen, patients: Tensor, generator: torch.Generator) -> tuple[float, float]:
-    """How much worse the forecast is under another patient's plan: lower 95 % bound and mean."""
-    worse = (seen.shuffled - seen.target).square().mean(1)
-    gaps = worse - (seen.planned - seen.target).square().mean(1)
-    owner = patients[seen.question]
-    num = int(patients.max()) + 1
-    sums = torch.zeros(num).index_add(0, owner, gaps)
-    counts = torch.zeros(num).index_add(0, owner, torch.ones_like(gaps))
-    drawn = torch.randint(num, (_NUM_RESAMPLES, num), generator=generator)
-    means = sums[drawn].sum(1) / counts[drawn].sum(1).clamp(min=1)
-    return float(means.quantile(0.025)), float(gaps.mean())
+def _shortcuts(seen: Seen, fitted: Seen) -> list[Gate]:
+    """Whether forecasts are of this patient, and whether their errors still tell who it is."""
+    alike = seen.facts[seen.question]
+    ratios = [
+        (place, own_to_nearest(seen.usual[rows], seen.target[rows], seen.owner[rows], alike[rows]))
+        for place in seen.horizon.unique().tolist()
+        if int((rows := seen.horizon == place).sum()) >= _MIN_ROWS
+    ]
+    known = [ratio for _, ratio in ratios if ratio is not None]
+    gates = []
+    if known:
+        name = "distance to the own future / to the nearest of five alike, mean over windows"
+        gates.append(below(name, sum(known) / len(known), 1.0))
+    residual, held = fitted.usual - fitted.target, seen.usual - seen.target
+    for name, facts, asked in (
+        ("age", fitted.facts[:, :1], seen.facts[:, 0]),
+        ("sex", fitted.is_female[:, None], seen.is_female),
+    ):
+        truth = asked[seen.question]
+        guess = ridge(residual, facts[fitted.question], fitted.owner, held)[:, 0]
+        if name == "age":
+            found = explained(guess, truth)
+            gates.append(below("variance of age told by the error", found, _MAX_AGE_EXPLAINED))
+        elif (told_apart := separation(guess, truth)) is not None:
+            gates.append(below("AUROC of sex by the error", told_apart, _MAX_SEX_SEPARATION))
+    return gates
 
 
-def _at_least(name: str, found: float, limit: float) -> Gate:
-    return Gate(name=name, found=found, healthy=f"≥ {limit}", is_passed=found >= limit)
-
-
-def _above(name: str, found: float) -> Gate:
-    return Gate(name=name, found=found, healthy="> 0", is_passed=found > 0)
+def _paths(seen: Seen, recipe: Recipe) -> list[Gate]:
+    errors = [
+        _error(seen.usual[rows], seen.target[rows])
+        for place in range(len(recipe.model.horizons))
+        if int((rows := seen.horizon == place).sum()) >= _MIN_ROWS
+    ]
+    rises = sum(later >= earlier for earlier, later in pairwise(errors))
+    gates = []
+    if len(errors) > 1:
+        share = rises / (len(errors) - 1)
+        gates.append(told("share of windows with no less error than the one before", share, "1"))
+    if (straight := straightness(seen.states, seen.state_owner)) is not None:
+        gates.append(told("straightness of the path of states", straight))
+    return gates

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from clinical.worldmodel.calibrated import Calibration
 from clinical.worldmodel.checkpoint import Checkpoint, save
 from clinical.worldmodel.fitting import fit
 from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.latents import recount_projection
 from clinical.worldmodel.probe import Probes
 from clinical.worldmodel.tensorize import Tensorizer
 from clinical.worldmodel.vocabulary import Vocabulary
@@ -26,8 +28,10 @@ from pipelines.training.asking import Asked, put_questions
 from pipelines.training.calibrate import fit_calibration, platt_of
 from pipelines.training.card import FittedOutcome, documents
 from pipelines.training.dataset import Case, Split, by_split, case_of, digest_of
-from pipelines.training.diagnostics import Gate, diagnose
+from pipelines.training.diagnostics import diagnose
 from pipelines.training.evaluate import RiskFigures, ValueFigures, risk_figures, value_figures
+from pipelines.training.gates import Gate, refuse
+from pipelines.training.lessons import Lessons
 from pipelines.training.prognosis import (
     OutcomeFigures,
     fit_familiarity_of,
@@ -39,7 +43,8 @@ from pipelines.training.prognosis import (
 from pipelines.training.recipes import Recipe
 from pipelines.training.report import Report
 from pipelines.training.setting import OUTPATIENT, Setting
-from pipelines.training.train import Progress, train
+from pipelines.training.train import Progress, on_device, train
+from pipelines.training.watching import GateWatch, row
 
 # Units that a hospital may send instead of those in the training data; tried once per code.
 _UNITS_TEXT = (
@@ -50,6 +55,7 @@ _UNITS_TEXT = (
 )
 COMMON_UNITS = tuple(_UNITS_TEXT.split())
 STATE_FILE = "unfinished.safetensors"
+_RECOUNT_LESSONS = 20
 
 
 class TooFewPatientsError(RejectedError):
@@ -70,6 +76,8 @@ class Assignment:
     setting: Setting = OUTPATIENT
     device: str = "cpu"
     is_resumed: bool = False
+    may_be_unhealthy: bool = False
+    """Whether a checkpoint is written, and marked, where a decisive sign of health is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,7 @@ class _Trained:
     risks: list[RiskFigures]
     outcomes: list[OutcomeFigures]
     gates: list[Gate]
+    gate_history: list[dict[str, Any]]
 
 
 def run(
@@ -94,6 +103,7 @@ def run(
 
     Raises:
         TooFewPatientsError
+        UnhealthyModelError: a decisive gate failed; nothing was written but the unfinished run.
     """
     watches = _Stopwatch()
     splits = by_split(assignment.timelines)
@@ -113,6 +123,7 @@ def run(
         risks=trained.risks,
         outcomes=trained.outcomes,
         gates=trained.gates,
+        gate_history=trained.gate_history,
     )
     checkpoint = Checkpoint(
         name=assignment.name,
@@ -151,14 +162,19 @@ def _train(
         raise TooFewPatientsError("too few patients with at least two moments on record")
     watches.lap("prepare")
     say("training")
+    validation, training = cases[Split.VALIDATION], cases[Split.TRAINING]
+    gate_watch = GateWatch(tensorizer, validation, training, recipe, say)
+    lessons = assignment.setting.lessons(recipe, training, tensorizer)
     model = train(
         recipe,
-        assignment.setting.lessons(recipe, cases[Split.TRAINING], tensorizer),
+        lessons,
         vocabulary,
         device=device,
         watch=watch,
+        inspect=gate_watch,
         state_file=_state_file(assignment),
     )
+    _recount(model, lessons, recipe, device)
     watches.lap("train")
     say("asking about the patients set aside")
     asked = _ask_all(assignment, model, tensorizer, cases)
@@ -171,9 +187,20 @@ def _train(
     )
     values, risks = _figures(recipe, vocabulary, asked, calibration)
     calibration, probes, outcomes = _outcome(assignment, model, tensorizer, cases, calibration)
-    gates = diagnose(model, tensorizer, cases[Split.VALIDATION], recipe)
+    gates = diagnose(model, tensorizer, validation, recipe, training)
+    if not assignment.may_be_unhealthy:
+        refuse(gates)
     watches.lap("calibrate")
-    return _Trained(model, vocabulary, calibration, probes, values, risks, outcomes, gates)
+    history = [*gate_watch.history, row(recipe.num_steps, gates)]
+    return _Trained(model, vocabulary, calibration, probes, values, risks, outcomes, gates, history)
+
+
+def _recount(model: Jepa, lessons: Lessons, recipe: Recipe, device: str) -> None:
+    """The projector's statistics for the averaged weights, over lessons like those of training."""
+    generator = torch.Generator().manual_seed(recipe.seed + 3)
+    recount_projection(
+        model, (on_device(lessons(generator), device) for _ in range(_RECOUNT_LESSONS))
+    )
 
 
 def _fitted(trained: _Trained) -> FittedOutcome | None:

@@ -16,11 +16,15 @@ def test_it_trains_on_given_files_and_says_where_the_checkpoint_is(tmp_path: Pat
     for place, (_, body) in enumerate(islice(training_bundles(), 24)):
         (patients / f"{place}.json").write_bytes(body)
     out = tmp_path / "model"
-    result = CliRunner().invoke(
-        app,
-        ["train", "--patients", str(patients), "--steps", "2", "--out", str(out), "--name", "mine"],
-    )
+    order = ["train", "--patients", str(patients), "--steps", "2", "--out", str(out)]
+    order += ["--name", "mine"]
+    refused = CliRunner().invoke(app, order)
+    assert refused.exit_code == 1  # two steps teach nothing
+    assert "training.unhealthy_model" in refused.output
+    assert not (out / "manifest.json").exists()
+    result = CliRunner().invoke(app, [*order, "--allow-unhealthy"])
     assert result.exit_code == 0, result.output
+    assert "decisive" in result.output
     assert "24 patients" in result.output
     assert "manifest" in result.output
     assert checkpoint.load(out).fingerprint.name == "mine"
