@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
         ("train", train),
         ("demo", demo),
         ("forecast-cost", forecast_cost),
+        ("append", append),
         ("tumour", tumour),
         ("all", every),
     ):
@@ -154,6 +155,21 @@ def tumour(
 
     choice = bench.choice(gammas, seeds, num_steps=steps, folder=folder, only_kept=only_kept)
     _measure(lambda say: bench.run(choice, say=say), record=record)
+
+
+def append(
+    repetitions: Annotated[int, typer.Option(min=20, help="How often to append.")] = 300,
+    checkpoint: Annotated[
+        Path | None, typer.Option(exists=True, help="Folder of a model; none: the shipped one.")
+    ] = None,
+    record: _RECORD = True,
+) -> None:
+    """One more bundle after 100 to 100,000 events of history, beside a transformer."""
+    from pipelines.evaluation.append import bench  # noqa: PLC0415
+    from pipelines.samples import FOLDER  # noqa: PLC0415
+
+    model = checkpoint or FOLDER / "checkpoints" / "synthea-small"
+    _measure(lambda say: bench.run(model, repetitions=repetitions, say=say), record=record)
 
 
 def every() -> None:

@@ -1,0 +1,1 @@
+"""What one more bundle costs, whatever came before."""
