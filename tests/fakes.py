@@ -12,12 +12,14 @@ from uuid import UUID
 
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.horizon import Horizon
+from clinical.prediction.memory import Answered, DamagedMemoryError, PatientMemory
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest
 from clinical.prediction.trajectory import LatentTrajectory
 from clinical.review.writeback import WriteBack
 from clinical.services.ports import EhrUnavailableError, ModelUnavailableError
+from clinical.timeline.chain import Prefix, is_kept
 from clinical.timeline.timeline import Timeline
 
 # Just before clocks in many places are put forward, in a spring of no particular meaning.
@@ -72,6 +74,7 @@ class FakeModelServer:
         self.min_events = min_events
         self.is_away = False
         self.num_asked = 0
+        self.num_read = 0  # events of the last question that were not remembered
 
     def fingerprint(self) -> ModelFingerprint:
         if self.is_away:
@@ -80,7 +83,7 @@ class FakeModelServer:
 
     def forecast(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
         capsule = Capsule(
-            input_digest=timeline.digest,
+            input_digest=timeline.input_digest,
             config_digest=request.config_digest,
             model=self.fingerprint(),
             code_version="0",
@@ -93,6 +96,32 @@ class FakeModelServer:
         if len(timeline) < self.min_events:
             return _withheld(capsule, len(timeline))
         return _said(capsule, request.horizons or HORIZONS, timeline)
+
+    def answer(
+        self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
+    ) -> Answered:
+        if memory is not None and memory != _fake_memory(timeline, memory.prefix):
+            raise DamagedMemoryError("the fake model does not know this memory")
+        self.num_read = len(timeline) - (0 if memory is None else memory.prefix.num_events)
+        first, *prefixes = timeline.chain.resumable
+        before, newest = memory.prefix if memory else first, timeline.chain.resumable[-1].num_blocks
+        new = [p for p in prefixes if p.num_blocks > before.num_blocks]
+        kept = [_fake_memory(timeline, p) for p in new if is_kept(p.num_blocks, newest)]
+        return Answered(self.forecast(request, timeline), tuple(kept))
+
+
+def _fake_memory(timeline: Timeline, prefix: Prefix) -> PatientMemory:
+    data = prefix.digest.encode()
+    return PatientMemory(
+        patient_id=timeline.patient_id,
+        manifest_digest=MODEL.manifest_digest,
+        prefix=prefix,
+        code_version="0",
+        torch_version="none",
+        device="cpu",
+        data=data,
+        digest=hashlib.sha256(data).hexdigest(),
+    )
 
 
 def _withheld(capsule: Capsule, num_events: int) -> Forecast:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from adapters.db.audit_log import SqlAuditLog
 from adapters.db.errors import translated, translating
 from adapters.db.inbox import SqlInbox
+from adapters.db.memories import SqlMemories
 from adapters.db.outbox import SqlOutbox
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
@@ -41,6 +42,7 @@ class SqlUnitOfWork:
         self.outbox = SqlOutbox(connection)
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
+        self.memories = SqlMemories(connection)
         self.reviews = SqlReviews(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
         self.audit_log = SqlAuditLog(connection)

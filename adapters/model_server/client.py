@@ -15,6 +15,14 @@ import httpx
 
 from adapters.model_server import wire
 from clinical.errors import Loudness, RejectedError
+from clinical.prediction.memory import (
+    Answered,
+    DamagedMemoryError,
+    ForeignMemoryError,
+    PatientMemory,
+    RefusedMemoryError,
+    UncutQuestionError,
+)
 from clinical.prediction.plan import (
     MalformedPlanQuestionError,
     PlanComparison,
@@ -60,6 +68,9 @@ class QuestionTooLargeError(RejectedError):
 
 
 _BUSY = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
+_ABOUT_MEMORIES: dict[str, type[RefusedMemoryError]] = {
+    error.code: error for error in (DamagedMemoryError, ForeignMemoryError, UncutQuestionError)
+}
 _FINGERPRINT_SECONDS = 5.0
 
 
@@ -126,6 +137,30 @@ class HttpModelServer:
             raise MalformedAnswerError("the answer holds something that is no number")
         return forecast
 
+    def answer(
+        self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
+    ) -> Answered:
+        """As `forecast`, sending only what comes after `memory`; and what is remembered then.
+
+        The answer's digest is compared with that of the whole timeline, memory included.
+
+        Raises:
+            RefusedMemoryError: ask without it.
+            ModelUnavailableError: also as MalformedAnswerError and MisdirectedAnswerError.
+            ModelBusyError, RefusedQuestionError, QuestionTooLargeError
+        """
+        sent = timeline if memory is None else timeline.after(memory.prefix)
+        answer = self._ask("/forecast", wire.encode_remembering_question(request, sent, memory))
+        if isinstance(answer, wire.Refusal):
+            raise _as_error(answer)
+        if not isinstance(answer, wire.RememberingAnswer):
+            raise MalformedAnswerError("the model process did not answer with a forecast")
+        answered = answer.answered
+        _require_answer_to(request, timeline, answered.forecast.capsule)
+        if not is_sound(answered.forecast) or not _are_sound(answered.memories, timeline):
+            raise MalformedAnswerError("the answer does not hold together")
+        return answered
+
     def plannable(self, actions: tuple[str, ...]) -> tuple[bool, ...]:
         """Of each action, by `Code.key`, whether the model can plan it.
 
@@ -181,11 +216,20 @@ def _require_answer_to(
     asked: PredictionRequest | PlanQuestion, timeline: Timeline, capsule: Capsule
 ) -> None:
     if (capsule.input_digest, capsule.config_digest, capsule.seed) != (
-        timeline.digest,
+        timeline.input_digest,
         asked.config_digest,
         asked.seed,
     ):
         raise MisdirectedAnswerError("the answer is not to the question that was asked")
+
+
+def _are_sound(memories: tuple[PatientMemory, ...], timeline: Timeline) -> bool:
+    """Whether each is intact, and of the first events of this very timeline."""
+    prefixes = timeline.chain.resumable
+    return all(
+        m.is_intact and m.patient_id == timeline.patient_id and m.prefix in prefixes
+        for m in memories
+    )
 
 
 def is_sound_comparison(comparison: PlanComparison) -> bool:
@@ -255,6 +299,8 @@ _ABOUT_PLANS: dict[str, type[RejectedError]] = {
 
 
 def _as_error(refusal: wire.Refusal) -> Exception:
+    if refusal.code in _ABOUT_MEMORIES:
+        return _ABOUT_MEMORIES[refusal.code](refusal.detail)
     if refusal.code in _ABOUT_PLANS:
         return _ABOUT_PLANS[refusal.code](refusal.detail)
     if refusal.loudness is Loudness.REJECTED:

@@ -105,6 +105,8 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
                     answers[place] = wire.FingerprintAnswer(self.inference.fingerprint)
                 case wire.PlannableQuestion(actions=actions):
                     answers[place] = wire.PlannableAnswer(self.planner.plannable(actions))
+                case wire.RememberingAsked():
+                    answers[place] = self._remembering(question)
                 case wire.PlansAsked(question=asked, timeline=timeline):
                     answers[place] = self._compare(asked, timeline)
                 case _:
@@ -112,6 +114,13 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
         for place, answer in zip(questions, self._forecast(list(questions.values())), strict=True):
             answers[place] = answer
         return [answer for answer in answers if answer is not None]
+
+    def _remembering(self, asked: wire.RememberingAsked) -> wire.Answer:
+        try:
+            answered = self.inference.answer(asked.request, asked.timeline, asked.memory)
+        except Exception as error:  # noqa: BLE001 - as for a forecast
+            return refusal(error)
+        return wire.RememberingAnswer(answered)
 
     def _compare(self, question: PlanQuestion, timeline: Timeline) -> wire.Answer:
         try:

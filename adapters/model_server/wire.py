@@ -13,12 +13,13 @@ from adapters.model_server.timeline_wire import WireTimeline, from_wire, to_wire
 from clinical.errors import ClinicalError, Loudness, RejectedError
 from clinical.prediction.contradiction import ContradictoryPlanError
 from clinical.prediction.horizon import ImpossibleHorizonError
+from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.plan import PlanComparison, PlanQuestion
 from clinical.prediction.prediction import Forecast, ModelFingerprint
 from clinical.prediction.request import PredictionRequest
 from clinical.timeline.timeline import Timeline
 
-VERSION = 1
+VERSION = 2
 MAX_QUESTION_BYTES = 64 * 1024 * 1024
 """About 170,000 events. Both ends hold to it: a server that refuses while it is still being sent to
 closes the connection, and its reason is not heard."""
@@ -42,6 +43,23 @@ class ForecastQuestion(msgspec.Struct, frozen=True, array_like=True, tag="foreca
 
     request: PredictionRequest
     timeline: WireTimeline
+
+
+class RememberingQuestion(msgspec.Struct, frozen=True, array_like=True, tag="remembering"):
+    """As a forecast question; with a memory the timeline holds only what comes after it."""
+
+    request: PredictionRequest
+    timeline: WireTimeline
+    memory: PatientMemory | None
+
+
+@dataclass(frozen=True, slots=True)
+class RememberingAsked:
+    """A question as it arrived, with what may be gone on from."""
+
+    request: PredictionRequest
+    timeline: Timeline
+    memory: PatientMemory | None
 
 
 class FingerprintQuestion(msgspec.Struct, frozen=True, array_like=True, tag="fingerprint"):
@@ -75,6 +93,12 @@ class ForecastAnswer(msgspec.Struct, frozen=True, array_like=True, tag="forecast
     forecast: Forecast
 
 
+class RememberingAnswer(msgspec.Struct, frozen=True, array_like=True, tag="remembering"):
+    """The forecast, and from where later readings may go on."""
+
+    answered: Answered
+
+
 class PlanAnswer(msgspec.Struct, frozen=True, array_like=True, tag="plan"):
     """The comparison."""
 
@@ -101,8 +125,12 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="refusal"):
     loudness: Loudness
 
 
-Question = ForecastQuestion | PlansQuestion | PlannableQuestion | FingerprintQuestion
-Answer = ForecastAnswer | PlanAnswer | PlannableAnswer | FingerprintAnswer | Refusal
+Question = (
+    ForecastQuestion | RememberingQuestion | PlansQuestion | PlannableQuestion | FingerprintQuestion
+)
+Answer = (
+    ForecastAnswer | RememberingAnswer | PlanAnswer | PlannableAnswer | FingerprintAnswer | Refusal
+)
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -126,6 +154,13 @@ def encode_question(request: PredictionRequest, timeline: Timeline) -> bytes:
     return _sealed(ForecastQuestion(request, to_wire(timeline)))
 
 
+def encode_remembering_question(
+    request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
+) -> bytes:
+    """As `encode_question`; with a memory the timeline holds only what comes after it."""
+    return _sealed(RememberingQuestion(request, to_wire(timeline), memory))
+
+
 def encode_fingerprint_question() -> bytes:
     """The question "which model are you?" as bytes."""
     return _sealed(FingerprintQuestion())
@@ -143,7 +178,7 @@ def encode_plannable_question(actions: tuple[str, ...]) -> bytes:
 
 def decode_question(
     message: bytes,
-) -> tuple[PredictionRequest, Timeline] | PlansAsked | PlannableQuestion | None:
+) -> tuple[PredictionRequest, Timeline] | RememberingAsked | PlansAsked | PlannableQuestion | None:
     """The question that the bytes hold; None where they only ask which model serves.
 
     Raises:
@@ -158,6 +193,8 @@ def decode_question(
     timeline = _understood(question.timeline)
     if isinstance(question, PlansQuestion):
         return PlansAsked(question.question, timeline)
+    if isinstance(question, RememberingQuestion):
+        return RememberingAsked(question.request, timeline, question.memory)
     return question.request, timeline
 
 

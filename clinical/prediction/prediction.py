@@ -24,7 +24,7 @@ class ModelFingerprint:
 class Capsule:
     """The circumstances of a computation; equal capsules give bitwise equal output."""
 
-    input_digest: str  # Timeline.digest of the cut timeline
+    input_digest: str  # of the cut timeline; bare hex digits are of version 1 (Timeline.digest)
     config_digest: str
     model: ModelFingerprint
     code_version: str

@@ -10,6 +10,7 @@ from uuid import UUID
 from clinical.audit.entry import AuditEntry
 from clinical.audit.tree import TreeHead
 from clinical.errors import OperationalError
+from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.plan import PlanComparison, PlanQuestion, StoredComparison
 from clinical.prediction.prediction import Forecast, ModelFingerprint, Prediction
 from clinical.prediction.request import PredictionRequest, Purpose
@@ -18,6 +19,7 @@ from clinical.review.review import Review, ReviewState
 from clinical.review.writeback import WriteBack
 from clinical.services.delivery import Delivery, Quarantined, Reading, Reception
 from clinical.services.messages import Message
+from clinical.timeline.chain import Prefix
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
@@ -68,6 +70,19 @@ class ModelServer(Protocol):
 
     def forecast(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
         """The answer of the model to a timeline already cut; raises ModelUnavailableError, ModelBusyError."""
+        ...
+
+    def answer(
+        self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
+    ) -> Answered:
+        """The same forecast, bit for bit, going on from `memory`; and what is then remembered.
+
+        `timeline` is the whole; of it the model is given what comes after `memory`.
+
+        Raises:
+            RefusedMemoryError: ask without it.
+            ModelUnavailableError, ModelBusyError
+        """
         ...
 
 
@@ -194,6 +209,20 @@ class Predictions(Protocol):
         ...
 
 
+class Memories(Protocol):
+    """What models remember of patients: a few memories each, of one model."""
+
+    def newest(
+        self, patient_id: UUID, manifest_digest: str, prefixes: Sequence[Prefix]
+    ) -> PatientMemory | None:
+        """The memory of this model that reaches furthest, of those at one of `prefixes`."""
+        ...
+
+    def keep(self, memories: Sequence[PatientMemory]) -> None:
+        """Store memories of one patient, and let go those that lie too close to others."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorklistQuery:
     """Which reviews, and where to go on. `after` is `(priority, review_id)` of the last item seen."""
@@ -280,6 +309,8 @@ class UnitOfWork(Protocol):
     def timelines(self) -> Timelines: ...
     @property
     def predictions(self) -> Predictions: ...
+    @property
+    def memories(self) -> Memories: ...
     @property
     def reviews(self) -> Reviews: ...
     @property

@@ -1,16 +1,19 @@
 """J2: from a timeline to a stored prediction and an open review."""
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
+from clinical.prediction.memory import Answered, PatientMemory, RefusedMemoryError
 from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import ReadoutKind
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.review.review import Review
 from clinical.services.ports import Clock, Identities, ModelServer, OpenUnitOfWork, UnitOfWork
+from clinical.timeline.timeline import Timeline
 
 
 class UnknownPatientError(RejectedError):
@@ -53,6 +56,7 @@ class PredictionService:
         now = self.clock.now()
         with self.open_unit_of_work() as uow:
             timeline = uow.timelines.of(patient_id).cut(as_of or now, received_by=now)
+            memory = self._remembered(uow, timeline)
         if timeline.known_until is None:
             raise UnknownPatientError("nothing is known of this patient by that moment")
         request = PredictionRequest(
@@ -62,10 +66,13 @@ class PredictionService:
             received_by=now,
             purpose=purpose,
         )
-        forecast = self.models.forecast(request, timeline)
-        prediction = Prediction(request=request, forecast=forecast, made_at=self.clock.now())
+        answered = self._answer(request, timeline, memory)
+        prediction = Prediction(
+            request=request, forecast=answered.forecast, made_at=self.clock.now()
+        )
         with self.open_unit_of_work() as uow:
             prediction_id = self._store(uow, prediction, act)
+            uow.memories.keep(answered.memories)
             if message_id is not None:
                 uow.outbox.done(message_id, self.clock.now())
             uow.commit()
@@ -77,15 +84,53 @@ class PredictionService:
         Raises:
             ChangedInputError: the events are not those that it rested on.
         """
+        prediction, timeline = self._asked(prediction_id)
+        return prediction, self.models.forecast(prediction.request, timeline)
+
+    def resume(self, prediction_id: UUID) -> Forecast | None:
+        """As `recompute`, going on from what the model remembers; None where it remembers nothing.
+
+        Raises:
+            ChangedInputError, RefusedMemoryError
+        """
+        prediction, timeline = self._asked(prediction_id)
+        with self.open_unit_of_work() as uow:
+            memory = self._remembered(uow, timeline)
+        if memory is None:
+            return None
+        return self.models.answer(prediction.request, timeline, memory).forecast
+
+    def _asked(self, prediction_id: UUID) -> tuple[Prediction, Timeline]:
         with self.open_unit_of_work() as uow:
             prediction = uow.predictions.get(prediction_id)
             request = prediction.request
             timeline = uow.timelines.of(request.patient_id).cut(
                 request.as_of, received_by=request.received_by
             )
-        if timeline.digest != prediction.forecast.capsule.input_digest:
+        if not timeline.is_input(prediction.forecast.capsule.input_digest):
             raise ChangedInputError("the events that the prediction rested on have changed")
-        return prediction, self.models.forecast(request, timeline)
+        return prediction, timeline
+
+    def _remembered(self, uow: UnitOfWork, timeline: Timeline) -> PatientMemory | None:
+        """The newest memory of just the first events of this timeline.
+
+        A late or corrected event changes the digest from its place on, so what is found is the last
+        memory from before it.
+        """
+        prefixes = timeline.chain.resumable[1:]
+        if not prefixes:
+            return None
+        model = self.models.fingerprint().manifest_digest
+        return uow.memories.newest(timeline.patient_id, model, prefixes)
+
+    def _answer(
+        self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
+    ) -> Answered:
+        if memory is not None:
+            # After an update of the code, say: the whole is read again, and remembered anew.
+            with contextlib.suppress(RefusedMemoryError):
+                return self.models.answer(request, timeline, memory)
+        return self.models.answer(request, timeline, None)
 
     def _store(self, uow: UnitOfWork, prediction: Prediction, act: Act) -> UUID:
         capsule = prediction.forecast.capsule

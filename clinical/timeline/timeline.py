@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from clinical.errors import RejectedError
-from clinical.timeline.chain import Chain, chain, nothing_of
+from clinical.timeline.chain import Chain, Prefix, chain, nothing_of
 from clinical.timeline.event import Event, Standing
 
 
@@ -89,6 +89,14 @@ class Timeline:
     def chain(self) -> Chain:
         """What a model may read, in order, sealed block by block."""
         return chain(nothing_of(self.patient_id), self.standing)
+
+    def after(self, prefix: Prefix) -> "Timeline":
+        """What stands beyond the first events, without the versions that led there.
+
+        It cannot be cut again: that takes every version from the first.
+        """
+        rest = self.standing[prefix.num_events :]
+        return Timeline(self.patient_id, rest, rest)
 
     @property
     def input_digest(self) -> str:

@@ -12,7 +12,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from clinical.errors import NotFoundError
-from clinical.prediction.prediction import Forecast
+from clinical.prediction.memory import DamagedMemoryError, RefusedMemoryError
+from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import Readout, ReadoutKind
 from clinical.services.ports import ModelBusyError, ModelUnavailableError
 from clinical.services.prediction import ChangedInputError, PredictionService
@@ -59,7 +60,30 @@ def _replay_one(predictions: PredictionService, prediction_id: UUID) -> Replayed
         return Replayed(prediction_id, Replay.INPUT_CHANGED)
     except (ModelUnavailableError, ModelBusyError) as error:
         return Replayed(prediction_id, Replay.NO_ANSWER, (error.code,))
-    return Replayed(prediction_id, *compare(stored.forecast, again))
+    replayed = Replayed(prediction_id, *compare(stored.forecast, again))
+    if replayed.replay is not Replay.EQUAL:
+        return replayed
+    return _resumed(predictions, stored) or replayed
+
+
+def _resumed(predictions: PredictionService, stored: Prediction) -> Replayed | None:
+    """What is wrong with going on from what the model remembers; None where nothing is.
+
+    A memory of another code or device is no fault: the next answer reads the whole again.
+    """
+    prediction_id = stored.request.prediction_id
+    try:
+        again = predictions.resume(prediction_id)
+    except DamagedMemoryError:
+        return Replayed(prediction_id, Replay.DIFFERENT, ("damaged memory",))
+    except RefusedMemoryError:
+        return None
+    except (ModelUnavailableError, ModelBusyError) as error:
+        return Replayed(prediction_id, Replay.NO_ANSWER, (error.code,))
+    if again is None or again.output_digest == stored.forecast.output_digest:
+        return None
+    _, parts = compare(stored.forecast, again)
+    return Replayed(prediction_id, Replay.DIFFERENT, ("going on from memory", *parts))
 
 
 def compare(stored: Forecast, again: Forecast) -> tuple[Replay, tuple[str, ...]]:

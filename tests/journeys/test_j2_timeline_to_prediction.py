@@ -87,6 +87,6 @@ def test_a_question_about_the_past_is_answered_from_what_was_known_then(
     ]
     (prediction,) = asked_of_the_past
     assert prediction.request.as_of == as_of
-    assert prediction.forecast.capsule.input_digest == timeline.cut(as_of).digest
+    assert prediction.forecast.capsule.input_digest == timeline.cut(as_of).input_digest
     with site.open_unit_of_work() as uow:
         assert len(uow.reviews.open_for(sample_patient)) == 1

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from clinical.audit.entry import Act
 from clinical.prediction.abstention import AbstentionReason
+from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.prediction import Forecast, ModelFingerprint, Prediction
 from clinical.prediction.request import PredictionRequest
 from clinical.services.prediction import PredictionService
@@ -42,6 +43,12 @@ class ModelInThisProcess:
 
     def fingerprint(self) -> ModelFingerprint:
         return self.inference.fingerprint
+
+    def answer(
+        self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
+    ) -> Answered:
+        sent = timeline if memory is None else timeline.after(memory.prefix)
+        return self.inference.answer(request, sent, memory)
 
     def forecast(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
         return self.inference.forecast([(request, timeline)])[0]
@@ -104,4 +111,4 @@ def test_a_patient_with_fifty_thousand_events_is_imported_read_and_answered_in_b
         timeline = uow.timelines.of(P1)
         assert uow.outbox.pending() == 1  # many deliveries, one question owed
     cut = timeline.cut(prediction.request.as_of, received_by=prediction.request.received_by)
-    assert cut.digest == prediction.forecast.capsule.input_digest
+    assert cut.input_digest == prediction.forecast.capsule.input_digest

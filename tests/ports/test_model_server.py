@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from adapters.model_server.client import HttpModelServer
+from clinical.prediction.memory import RefusedMemoryError
 from clinical.prediction.readout import ReadoutKind
 from clinical.prediction.request import PredictionRequest
 from clinical.services.ports import ModelServer, ModelUnavailableError
@@ -52,6 +54,12 @@ def _timeline(num_events: int) -> Timeline:
     return Timeline.of(PATIENT, events)
 
 
+def _long_timeline(num_events: int) -> Timeline:
+    """Hour by hour: all of it is known when it is asked about."""
+    events = [event(f"o{n}", at=n, value=str(80 + n % 40)) for n in range(num_events)]
+    return Timeline.of(PATIENT, events)
+
+
 @pytest.mark.parametrize("num_events", [1, 60])
 def test_an_answer_names_the_question_that_it_answers(models: ModelServer, num_events: int) -> None:
     timeline = _timeline(num_events)
@@ -88,6 +96,36 @@ def test_the_evidence_is_in_the_timeline(models: ModelServer) -> None:
         assert set(readout.evidence) <= known
 
 
+def test_what_is_remembered_can_be_gone_on_from_and_the_answer_is_the_same(
+    models: ModelServer,
+) -> None:
+    timeline = _long_timeline(1500)
+    whole = models.answer(_ask(), timeline, None)
+    assert whole.forecast == models.forecast(_ask(), timeline)
+    assert len(whole.memories) >= 2
+    for memory in whole.memories:
+        again = models.answer(_ask(), timeline, memory)
+        assert again.forecast == whole.forecast
+        later = [m for m in whole.memories if m.prefix.num_blocks > memory.prefix.num_blocks]
+        assert list(again.memories) == later
+    earlier = _long_timeline(1100)
+    memory = models.answer(_ask(), earlier, None).memories[-1]
+    assert models.answer(_ask(), timeline, memory).forecast == whole.forecast
+
+
+def test_a_short_record_is_answered_without_anything_to_remember(models: ModelServer) -> None:
+    answered = models.answer(_ask(), _timeline(60), None)
+    assert answered.memories == ()
+    assert answered.forecast == models.forecast(_ask(), _timeline(60))
+
+
+def test_a_damaged_memory_is_refused(models: ModelServer) -> None:
+    timeline = _long_timeline(1100)
+    memory = models.answer(_ask(), timeline, None).memories[-1]
+    with pytest.raises(RefusedMemoryError):
+        models.answer(_ask(), timeline, replace(memory, data=memory.data[:-1] + b"?"))
+
+
 def test_a_model_that_is_away_says_so() -> None:
     fake = FakeModelServer()
     fake.is_away = True
@@ -97,6 +135,8 @@ def test_a_model_that_is_away_says_so() -> None:
                 away.fingerprint()
             with pytest.raises(ModelUnavailableError):
                 away.forecast(_ask(), _timeline(3))
+            with pytest.raises(ModelUnavailableError):
+                away.answer(_ask(), _timeline(3), None)
 
 
 class HttpModelServerAway:

@@ -14,6 +14,7 @@ from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.calibration import ReliabilityBin
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.plan import PlanComparison, PlanQuestion
+from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest
@@ -48,6 +49,11 @@ class StagedModel:
             raise ModelUnavailableError("the model process is not there")
         return FINGERPRINT
 
+    def answer(
+        self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
+    ) -> Answered:
+        return Answered(self.forecast(request, timeline))
+
     def forecast(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
         is_thin = len(timeline) < MIN_EVENTS
         return Forecast(
@@ -61,7 +67,7 @@ class StagedModel:
             familiarity=None if is_thin else 0.4,
             unseen_code_share=0.03,
             capsule=Capsule(
-                input_digest=timeline.digest,
+                input_digest=timeline.input_digest,
                 config_digest=request.config_digest,
                 model=self.fingerprint(),
                 code_version="staged",
@@ -71,7 +77,6 @@ class StagedModel:
                 num_events=len(timeline),
             ),
         )
-
 
     def plannable(self, actions: tuple[str, ...]) -> tuple[bool, ...]:
         """As the shipped model can, were every action as usual as every other."""

@@ -58,7 +58,7 @@ def forecast_for(
         evidence=(UUID(int=9),),
     )
     capsule = Capsule(
-        input_digest=timeline.digest,
+        input_digest=timeline.input_digest,
         config_digest=request.config_digest,
         model=FINGERPRINT,
         code_version="0",

@@ -10,6 +10,7 @@ import torch
 from sqlalchemy import Engine, text
 
 from clinical.audit.entry import Act
+from clinical.prediction.memory import Answered
 from clinical.services.audit import AuditService
 from clinical.services.prediction import PredictionService
 from clinical.worldmodel.checkpoint import load
@@ -29,6 +30,9 @@ class InThisProcess:
 
     def fingerprint(self):
         return self._model.fingerprint
+
+    def answer(self, request, timeline, memory):
+        return Answered(self.forecast(request, timeline))
 
     def forecast(self, request, timeline):
         # The last bits of a sum depend on how many threads share it; the server uses one.
