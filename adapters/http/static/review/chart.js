@@ -1,13 +1,16 @@
 // The course of one quantity: what was measured, and the forecast with its 50 % and 90 % bands.
 //
 // The time axis is linear near the question and logarithmic away from it, alike on both sides, so that
-// a first window of days and a history of years fit one picture. Each band is one forecast window: it
+// a first window of days and a history of years fit one picture. Where windows are hours and so is the
+// history, as in intensive care, it is linear and speaks hours. Each band is one forecast window: it
 // is drawn as a step, because nothing was said of the course within a window.
 
 import { svg } from "./dom.js";
-import { measure, moment, percent, unit } from "./words.js";
+import { isByHours, measure, moment, percent, unit } from "./words.js";
 
 const HOUR = 36e5;
+const LINEAR_REACHES = 4; // the past that a linear axis has room for, in lengths of what is foretold
+const HOURS = [6, 12, 24, 36, 48, 60, 72, 96].map((hours) => [hours, `${hours} h`]);
 const TICKS = [
   [1, "1 h"], [6, "6 h"], [24, "1 d"], [72, "3 d"], [168, "7 d"], [720, "30 d"], [2160, "90 d"],
   [8760, "1 y"], [26280, "3 y"], [87600, "10 y"], [262800, "30 y"],
@@ -43,11 +46,12 @@ export function course(quantity, asOf, { width, height, detailed }) {
 function timeScale(quantity, measured, left, right) {
   const ends = quantity.estimates.map((estimate) => estimate.horizon.end_hours);
   const bend = Math.min(...ends);
-  const stretch = (hours) => Math.sign(hours) * Math.log1p(Math.abs(hours) / bend);
+  const isLinear = isByHours(ends) && measured.every((m) => -m.hours <= LINEAR_REACHES * Math.max(...ends));
+  const stretch = isLinear ? (hours) => hours : (hours) => Math.sign(hours) * Math.log1p(Math.abs(hours) / bend);
   const from = stretch(Math.min(-Math.max(...ends) / 4, ...measured.map((m) => m.hours)));
   const to = stretch(Math.max(...ends));
   const scale = (hours) => left + ((stretch(hours) - from) / (to - from)) * (right - left);
-  scale.from = from;
+  scale.ticks = isLinear ? HOURS : TICKS;
   return scale;
 }
 
@@ -140,8 +144,8 @@ function timeAxis(quantity, x, right, height) {
   const ends = quantity.estimates.map((estimate) => estimate.horizon.end_hours);
   const marks = [
     [0, "now"],
-    ...ends.map((end) => [end, `+${named(end)}`]),
-    ...TICKS.filter(([hours]) => x(-hours) >= x(0) - (x(0) - 44)).map(([hours, text]) => [-hours, `−${text}`]),
+    ...ends.map((end) => [end, `+${named(end, x.ticks)}`]),
+    ...x.ticks.filter(([hours]) => x(-hours) >= x(0) - (x(0) - 44)).map(([hours, text]) => [-hours, `−${text}`]),
   ].sort((a, b) => Math.abs(a[0]) - Math.abs(b[0]));
   const taken = [];
   return marks.map(([hours, text]) => {
@@ -153,8 +157,8 @@ function timeAxis(quantity, x, right, height) {
   });
 }
 
-function named(hours) {
-  const known = TICKS.find(([h]) => Math.abs(h - hours) < 1e-6);
+function named(hours, ticks) {
+  const known = ticks.find(([h]) => Math.abs(h - hours) < 1e-6);
   if (known) return known[1];
   return hours % 24 ? `${measure(hours)} h` : `${measure(hours / 24)} d`;
 }

@@ -3,8 +3,9 @@
 import { el } from "./dom.js";
 import { course, movement, unitAfter } from "./chart.js";
 import { heading, origin, source } from "./facts.js";
+import { similarPanel } from "./similar.js";
 import { timelinePanel } from "./timeline.js";
-import { because, count, dashed, day, measure, moment, percent, percentRange, plural, who } from "./words.js";
+import { because, before, count, dashed, day, isByHours, measure, moment, percent, percentRange, plural, who } from "./words.js";
 
 export function itemPanel(state, act) {
   if (state.itemError) {
@@ -23,6 +24,7 @@ export function itemPanel(state, act) {
     item.withheld ? withheldPanel(item.withheld) : answer(item, state, act),
     el("div", { class: "pair" }, evidencePanel(item), !item.withheld && item.trajectory && latentPanel(item.trajectory)),
     timelinePanel(state, act.days),
+    similarPanel(item),
   ];
 }
 
@@ -39,7 +41,8 @@ function head(item, state, act) {
       el("h1", { tabindex: "-1", id: "item-title" }, who(item.patient)),
       el("p", { class: "known" },
         "Known up to ", el("strong", {}, moment(item.as_of)), ` · ${plural(item.num_events, "event")}`),
-      windows(item).length > 0 && el("p", { class: "known" }, "Horizon ",
+      windows(item).length === 1 && el("p", { class: "known" }, "Horizon ", el("strong", {}, dashed(windows(item)[0].label))),
+      windows(item).length > 1 && el("p", { class: "known" }, "Horizon ",
         el("span", { class: "segments", role: "group", "aria-label": "Horizon" },
           windows(item).map((window) =>
             el("button", { type: "button", "aria-pressed": String(window.label === state.horizon), onclick: () => act.horizon(window.label) },
@@ -200,7 +203,11 @@ function familiarity(known) {
   return el("p", { class: isNear ? "familiar near" : "familiar" }, `${name}: distance ${known.distance.toFixed(2)} of the limit. ${unseen}`);
 }
 
+const isOfHours = (item) =>
+  isByHours(item.quantities.flatMap((quantity) => quantity.estimates.map((estimate) => estimate.horizon.end_hours)));
+
 function evidencePanel(item) {
+  const when = (fact) => (isOfHours(item) ? before(fact.known_at, item.as_of) : day(fact.known_at));
   const labels = new Map([...item.risks, ...item.quantities].map((course) => [course.name, course.label]));
   return el("section", { class: "panel", "aria-labelledby": "evidence-title" },
     el("h2", { id: "evidence-title" }, "What this rests on ", el("small", {}, "the facts that the answer leans on; each opens its source")),
@@ -209,7 +216,7 @@ function evidencePanel(item) {
           el("li", {}, el("details", {},
             el("summary", {},
               el("span", { class: "evidence-fact" }, heading(fact), " ", origin(fact)),
-              el("span", { class: "quiet" }, day(fact.known_at))),
+              el("span", { class: "quiet" }, when(fact))),
             el("p", { class: "quiet" }, `Supports: ${supports.map((name) => labels.get(name) ?? name).join(", ")}`),
             source(fact)))))
       : el("p", { class: "quiet" }, item.withheld ? "Nothing is said, so nothing is leaned on." : "The model names no single fact."));

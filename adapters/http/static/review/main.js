@@ -7,13 +7,14 @@ import { itemPanel } from "./item.js";
 import { VERDICTS, clock, count, refusal, unit } from "./words.js";
 import { FILTERS, worklistPanel } from "./worklist.js";
 
+const DAYS = 1826;
 const POLL_MS = 20_000, WARN_MS = 60_000, PAGE_SIZE = 50;
 const page = document.getElementById("page"), alarm = document.getElementById("alarm"), status = document.getElementById("status");
 
 const fresh = () => ({ verdict: null, reasons: new Set(), note: "" });
 const state = {
   session: null, filter: "open", lines: null, total: 0, cursor: null, listError: "",
-  chosen: null, item: null, itemError: "", timeline: null, timelineError: "", history: null, days: 1826,
+  chosen: null, item: null, itemError: "", timeline: null, timelineError: "", shortRecord: undefined, history: null, days: DAYS,
   quantity: null, horizon: null, draft: fresh(), head: null, isBusy: false,
 };
 const regions = { list: el("div", { class: "left" }), item: el("div", { id: "item", class: "middle" }), side: el("aside", { class: "right", "aria-label": "Decision and proof" }) };
@@ -141,7 +142,8 @@ const act = {
   more: () => loadList({ more: true }),
   reload: () => loadItem(),
   open: async (id) => {
-    Object.assign(state, { chosen: id, item: null, itemError: "", timeline: null, history: null, quantity: null, horizon: null, draft: fresh() });
+    if (state.shortRecord) state.days = DAYS; // a range of hours would hide years of the next record
+    Object.assign(state, { chosen: id, item: null, itemError: "", timeline: null, shortRecord: undefined, history: null, quantity: null, horizon: null, draft: fresh() });
     location.hash = `review=${id}`;
     draw.list(); draw.item(); draw.side();
     await loadItem();

@@ -2,12 +2,18 @@
 
 import { el, put, svg } from "./dom.js";
 import { heading, origin, source } from "./facts.js";
-import { count, day, plural } from "./words.js";
+import { count, day, measure, plural } from "./words.js";
 
 const ROW = 26, LEFT = 132, RIGHT = 14, CHARACTER = 6.3;
 const RANGES = [[90, "90 d"], [365, "1 y"], [1826, "5 y"], [null, "all"]];
+// Of a record of a few days, as of a stay in intensive care.
+const SHORT_RANGES = [[1, "24 h"], [2, "48 h"], [3, "72 h"], [null, "all"]];
+const SHORT_DAYS = 10, DAY = 864e5;
 
 export function timelinePanel(state, choose) {
+  const ranges = isShort(state) ? SHORT_RANGES : RANGES;
+  // A range longer than the whole record is all of it.
+  const chosen = ranges.some(([days]) => days === state.days) ? state.days : null;
   const place = el("div", { class: "lanes" });
   const card = el("div", { class: "fact-card", "aria-live": "polite" });
   const panel = el(
@@ -16,8 +22,8 @@ export function timelinePanel(state, choose) {
     el("div", { class: "panel-head" },
       el("h2", { id: "timeline-title" }, "Timeline ", el("small", {}, "every mark opens its source; arrow keys move along a lane")),
       el("div", { class: "segments", role: "group", "aria-label": "How far back" },
-        RANGES.map(([days, text]) =>
-          el("button", { type: "button", "aria-pressed": String(state.days === days), onclick: () => choose(days) }, text)))),
+        ranges.map(([days, text]) =>
+          el("button", { type: "button", "aria-pressed": String(chosen === days), onclick: () => choose(days) }, text)))),
     place,
     card,
   );
@@ -27,17 +33,28 @@ export function timelinePanel(state, choose) {
       : el("div", { class: "skeleton", "aria-busy": "true", "aria-label": "Loading the timeline" }));
     return panel;
   }
-  const { timeline, days } = state;
+  const { timeline } = state;
   let drawnWidth = 0;
   const draw = (width) => {
     if (width === drawnWidth) return;
     drawnWidth = width;
-    put(place, lanes(timeline, days, width, (mark) => show(card, mark)));
+    put(place, lanes(timeline, { days: chosen, isShort: isShort(state) }, width, (mark) => show(card, mark)));
   };
   draw(900);
   new ResizeObserver(() => place.isConnected && draw(place.clientWidth)).observe(place);
   panel.append(el("p", { class: "quiet" }, tally(timeline)));
   return panel;
+}
+
+// Whether all that is known lies within a few days of the question. What was cut off by a range is
+// older than the range: nothing new is learned from it, so the item's first answer stands.
+function isShort(state) {
+  const { timeline } = state;
+  if (state.shortRecord === undefined && timeline && !timeline.num_earlier) {
+    const starts = timeline.lanes.flatMap((lane) => lane.marks.map((mark) => Date.parse(mark.at)));
+    state.shortRecord = starts.length > 0 && Date.parse(timeline.as_of) - Math.min(...starts) <= SHORT_DAYS * DAY;
+  }
+  return state.shortRecord ?? false;
 }
 
 function tally(timeline) {
@@ -59,11 +76,11 @@ function show(card, mark) {
   );
 }
 
-function lanes(timeline, days, width, select) {
+function lanes(timeline, { days, isShort }, width, select) {
   const end = Date.parse(timeline.as_of);
   const starts = timeline.lanes.flatMap((lane) => lane.marks.map((mark) => Date.parse(mark.at)));
   if (!starts.length) return el("p", { class: "quiet" }, "Nothing is known in this range.");
-  const begin = days === null ? Math.min(...starts) : end - days * 864e5;
+  const begin = days === null ? Math.min(...starts) : end - days * DAY;
   const span = Math.max(end - begin, 1);
   const x = (text) => LEFT + ((Math.min(Math.max(Date.parse(text), begin), end) - begin) / span) * (width - LEFT - RIGHT);
   const height = timeline.lanes.length * ROW + 24;
@@ -71,7 +88,7 @@ function lanes(timeline, days, width, select) {
     "svg",
     { class: "timeline", viewBox: `0 0 ${width} ${height}`, width, height },
     timeline.lanes.map((lane, row) => drawLane(lane, row, { x, end, width, select })),
-    axis(begin, end, width, height, x),
+    axis(begin, end, height, x, isShort ? (tick) => hoursBefore(end - tick) : day),
   );
 }
 
@@ -154,9 +171,11 @@ const cut = (text, room) => {
   return text.length <= fit ? text : `${text.slice(0, Math.max(fit - 1, 1))}…`;
 };
 
-function axis(begin, end, width, height, x) {
+const hoursBefore = (milliseconds) => (milliseconds < 36e3 ? "asked" : `−${measure(Math.round(milliseconds / 36e4) / 10)} h`);
+
+function axis(begin, end, height, x, named) {
   const ticks = Array.from({ length: 5 }, (_, i) => begin + ((end - begin) * i) / 4);
   return ticks.map((tick, i) =>
     svg("text", { class: "tick", x: x(new Date(tick).toISOString()), y: height - 6, "text-anchor": i === 0 ? "start" : i === 4 ? "end" : "middle" },
-      day(tick)));
+      named(tick)));
 }

@@ -15,6 +15,16 @@ export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one
 export const short = (digest) => `${digest.slice(0, 4)}…${digest.slice(-2)}`;
 export const dashed = (label) => label.replace("-", "–");
 
+// Whether these windows, by the hours of their ends, are those of a stay in hospital and not of years.
+const SHORT_HOURS = 72;
+export const isByHours = (ends) => ends.length > 0 && Math.max(...ends) <= SHORT_HOURS;
+
+// How long before the question something was, in hours, or the day where that is too long ago.
+export function before(text, asOf) {
+  const hours = (Date.parse(asOf) - Date.parse(text)) / 36e5;
+  return hours < 1 ? `${Math.max(Math.round(hours * 60), 0)} min before` : `${measure(Math.round(hours * 10) / 10)} h before`;
+}
+
 export function percent(p) {
   if (p > 0 && p < 0.005) return "< 0.5 %";
   if (p < 1 && p > 0.995) return "> 99.5 %";
@@ -33,9 +43,9 @@ export function measure(value) {
 export const brief = (value) => value.replace(/\d+\.\d{3,}/g, (digits) => measure(Number(digits)));
 
 const UNITS = { "mm[Hg]": "mmHg", "/min": "/min", "{beats}/min": "beats/min", Cel: "°C", "1": "", "m2": "m²",
-  "kg/m2": "kg/m²", "10*3/uL": "10³/µL", "10*6/uL": "10⁶/µL", "mL/min/{1.73_m2}": "mL/min/1.73 m²", "{score}": "" };
+  "kg/m2": "kg/m²", "10*3/uL": "10³/µL", "10*6/uL": "10⁶/µL", "mL/min/{1.73_m2}": "mL/min/1.73 m²", "{score}": "", "[pH]": "" };
 
-export const unit = (ucum) => UNITS[ucum] ?? ucum.replace("[iU]", "IU").replace(/[{}]/g, "");
+export const unit = (ucum) => UNITS[ucum] ?? ucum.replace(/\[i?I?U\]/, "IU").replace(/[{}]/g, "");
 
 export function ago(text, until) {
   const hours = Math.max(0, (until - Date.parse(text)) / 36e5);
