@@ -7,9 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := requirements.lock
 URL ?= http://127.0.0.1:8321
 PASSWORD ?=
+OUT ?= docs/review-page.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format train bench lock screenshots clean
+.PHONY: help setup demo demo-icu serve test check format train bench lock screenshots clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ setup: $(VENV)/.development ## Create the environment with everything that devel
 
 demo: $(VENV)/.runtime ## Serve the review page with predictions for the sample patients
 	$(BIN)/clinical demo
+
+demo-icu: $(VENV)/.runtime ## The same with real, de-identified stays in intensive care
+	$(BIN)/clinical demo --icu
 
 serve: $(VENV)/.runtime ## Start web, worker, model and an embedded PostgreSQL; no sample patients
 	$(BIN)/clinical up
@@ -55,8 +59,8 @@ bench: $(VENV)/.development ## Run every benchmark and write BENCHMARKS.json and
 lock: $(VENV)/.development ## Write requirements.lock from what is installed
 	$(PIP) freeze --exclude-editable | sed -E 's/\+cpu$$//' > $(LOCK)
 
-screenshots: $(VENV)/.development ## Take the README's pictures of a running demo: PASSWORD=… [URL=…]
-	$(BIN)/python -m tests.browser.screenshot "$(URL)" demo "$(PASSWORD)" docs/review-page.png
+screenshots: $(VENV)/.development ## Take the README's pictures of a running demo: PASSWORD=… [URL=…] [OUT=docs/icu-page.png]
+	$(BIN)/python -m tests.browser.screenshot "$(URL)" demo "$(PASSWORD)" "$(OUT)"
 
 clean: ## Remove the data folder and caches, never the environment
 	rm -rf var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

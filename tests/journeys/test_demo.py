@@ -10,7 +10,7 @@ from tests.stack import Started
 pytestmark = pytest.mark.integration
 
 
-def _figures(text: str) -> dict[str, str]:
+def figures_of(text: str) -> dict[str, str]:
     """The lines of the printed table by name."""
     names = "Patients|Events|Quarantined|Predictions|of the past|Abstained|Reviews|Given up"
     rows = rf"^ *({names}|Audit entries|Audit root) +(\S+) *$"
@@ -23,7 +23,7 @@ def test_the_demo_brings_every_patient_to_a_review_leaves_no_process_and_repeats
     with Started(["demo", "--once"], tmp_path) as first:
         assert first.stop(number=None, seconds=300) == 0, first.text()
         assert first.wait_until_none_is_alive(seconds=5) == []
-        figures = _figures(first.text())
+        figures = figures_of(first.text())
     assert figures["Patients"] == "40"
     assert figures["Reviews"] == "40"
     assert figures["Given up"] == "0"
@@ -36,6 +36,6 @@ def test_the_demo_brings_every_patient_to_a_review_leaves_no_process_and_repeats
     with Started(["demo", "--once"], tmp_path) as again:
         assert again.stop(number=None, seconds=300) == 0, again.text()
         assert again.wait_until_none_is_alive(seconds=5) == []
-        assert _figures(again.text()) == figures
+        assert figures_of(again.text()) == figures
     password = re.compile(r"password +(\S+)")
     assert password.findall(first.text()) == password.findall(again.text())
