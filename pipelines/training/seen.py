@@ -20,7 +20,7 @@ from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case, lesson_of
 from pipelines.training.recipes import Recipe
 
-_PER_PATIENT = 6
+_PER_PATIENT = 20
 _COUNT_FEATURE = 6  # of a series: the logarithm of how often it was seen
 
 
@@ -52,7 +52,7 @@ def look(
     recipe: Recipe,
     generator: torch.Generator,
 ) -> Seen:
-    """Up to six questions a patient, each over the trained windows."""
+    """Up to twenty questions a patient, each over the trained windows."""
     lesson, patients = _lesson(cases, tensorizer, recipe, generator)
     encoded = model.encode(lesson.context)
     reading = model.read(lesson.context, encoded, lesson.row, lesson.day)
@@ -77,7 +77,11 @@ def look(
         question,
         horizon,
         patients[question],
-        *projected,
+        projected[0],
+        projected[1],
+        projected[2],
+        projected[3],
+        projected[4],
         plan.is_action.any(1)[question],
         reading.state,
         patients,

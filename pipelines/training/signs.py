@@ -30,7 +30,7 @@ def lidar(vectors: Float[Tensor, "n d"], cluster: Int[Tensor, " n"]) -> float:
     """
     sizes = torch.bincount(cluster)
     kept = sizes[cluster] > 1
-    names, place = cluster[kept].unique(return_inverse=True)
+    names, place = torch.unique(cluster[kept], return_inverse=True)
     rows = vectors[kept].double()
     counts = torch.bincount(place, minlength=len(names)).double()
     means = rows.new_zeros(len(names), rows.shape[1]).index_add(0, place, rows) / counts[:, None]
@@ -92,7 +92,8 @@ def _ridge(inputs: Tensor, targets: Tensor, asked: Tensor, penalty: float) -> Te
         return targets.new_zeros(len(asked), targets.shape[1])
     mean = targets.mean(0)
     gram = inputs.T @ inputs + penalty * torch.eye(inputs.shape[1])
-    return mean + asked @ torch.linalg.solve(gram, inputs.T @ (targets - mean))
+    guess: Tensor = mean + asked @ torch.linalg.solve(gram, inputs.T @ (targets - mean))
+    return guess
 
 
 def lower_bound(
