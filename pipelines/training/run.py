@@ -25,6 +25,7 @@ from clinical.worldmodel.tensorize import Tensorizer
 from clinical.worldmodel.vocabulary import Vocabulary
 from pipelines.training.about import About
 from pipelines.training.asking import Asked, put_questions
+from pipelines.training.behaviour import fit_behaviour
 from pipelines.training.calibrate import fit_calibration, platt_of
 from pipelines.training.card import FittedOutcome, documents
 from pipelines.training.dataset import Case, Split, by_split, case_of, digest_of
@@ -187,6 +188,16 @@ def _train(
     )
     values, risks = _figures(recipe, vocabulary, asked, calibration)
     calibration, probes, outcomes = _outcome(assignment, model, tensorizer, cases, calibration)
+    behaviour = fit_behaviour(
+        model,
+        tensorizer,
+        cases[Split.TRAINING],
+        cases[Split.CALIBRATION],
+        recipe.limits,
+        seed=recipe.seed + 4,
+        device=device,
+    )
+    probes = replace(probes, behaviour=behaviour)
     gates = diagnose(model, tensorizer, validation, recipe, training)
     if not assignment.may_be_unhealthy:
         refuse(gates)
