@@ -87,6 +87,8 @@ class ModelConfig:
     life: a model of intensive care says nothing of them, rather than noise."""
     means_of: tuple[str, ...] = ()
     """Keys of the series whose expected value is said beside their quantiles."""
+    grounds_latents: bool = False
+    """Whether the foretold latents must also say by themselves what will be measured: see `direct`."""
     weighs_horizons: bool = False
     """Whether the latent error of each trained window is counted in units of its persistence error."""
 

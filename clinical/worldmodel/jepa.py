@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clinical.worldmodel.batch import TimelineBatch, kept_events
 from clinical.worldmodel.config import ModelConfig, Target, Teacher
 from clinical.worldmodel.costing import Goals, energy
+from clinical.worldmodel.direct import DirectReadout
 from clinical.worldmodel.embedding import EventEmbedding
 from clinical.worldmodel.encoder import NUM_AGE_FEATURES, BundleEncoder, age_features
 from clinical.worldmodel.families import FAMILIES, FORETOLD
@@ -105,6 +106,9 @@ class Jepa(nn.Module):
             HorizonErrors(len(config.windows_days)) if config.weighs_horizons else None
         )
         self.means = Means(config, vocabulary) if config.means_of else None
+        self.direct = (
+            DirectReadout(config, len(vocabulary.numeric)) if config.grounds_latents else None
+        )
         # Last, so that the copy is of all that stands above.
         self.teacher: SlowCopy | None = None
         if config.teacher is Teacher.EMA:

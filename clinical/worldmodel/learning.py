@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clinical.worldmodel import objective
 from clinical.worldmodel.config import LossConfig, ModelConfig
-from clinical.worldmodel.grounding import Lesson, grounding, outcomes
+from clinical.worldmodel.grounding import Lesson, Outcomes, grounding, outcomes
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.latents import aims, latent_parts, window_targets
 from clinical.worldmodel.luck import Luck
@@ -114,7 +114,8 @@ def training_loss(
         parts["means"] = model.means.loss(
             expected, found.values, reading.features, lesson.bootstrap, ranks
         )
-    ground = 2 * parts["values"] + parts["measured"] + parts["happened"]
+    parts |= _direct(model, spoken[:, :, 0], found, weight, ranks)
+    ground = 2 * parts["values"] + parts["measured"] + parts["happened"] + parts.get("direct", 0.0)
     parts["total"] = (
         config.latent * ((1 - config.regulariser) * match + config.regulariser * spread)
         + config.grounding * ground
@@ -140,6 +141,18 @@ def training_loss(
         )
         parts["total"] = parts["total"] + config.rollout * parts["rollout"]
     return parts
+
+
+def _direct(
+    model: Jepa,
+    latents: Float[Tensor, "Q H L"],
+    found: Outcomes,
+    weight: Float[Tensor, " Q"],
+    ranks: Ranks,
+) -> dict[str, Float[Tensor, ""]]:
+    if model.direct is None:
+        return {}
+    return {"direct": model.direct.loss(latents, found.values, found.is_followed, weight, ranks)}
 
 
 def _corrupt(
