@@ -68,7 +68,7 @@ def risk_figures(
             return insufficient(sampling, f"only {few}", events=events)
         return estimate(statistic, sampling, events=events, is_biased=is_biased)
 
-    recalibrated = _recalibration(had, probability)
+    recalibrated = recalibration(had, probability)
     return RiskFigures(
         prevalence=proportion(outcome, sampling)
         if outcome.size
@@ -147,7 +147,8 @@ def logit(probability: Floats) -> Floats:
     return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
 
 
-def _recalibration(had: Floats, probability: Floats) -> "_Recalibration":
+def recalibration(had: Floats, probability: Floats) -> "_Recalibration":
+    """Of weighted rows: intercept and slope of the logistic recalibration (Cox 1958)."""
     return _Recalibration(had, logit(probability))
 
 

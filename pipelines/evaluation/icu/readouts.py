@@ -17,6 +17,9 @@ def probe_logits(
     features: Floats, had: Floats, asked: Floats, strength: float = STRENGTH
 ) -> Floats:
     """Log odds from a ridge logistic regression on standardised columns; nan counts as the mean."""
+    # A column without any value says nothing.
+    is_said = np.isfinite(features).any(axis=0)
+    features, asked = features[:, is_said], asked[:, is_said]
     scaler = StandardScaler().fit(features)
     model = LogisticRegression(C=strength, max_iter=2000)
     with warnings.catch_warnings():

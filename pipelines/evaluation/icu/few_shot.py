@@ -1,0 +1,81 @@
+"""A few labels: k who died and k who survived, drawn many times, for a probe of the frozen state and for trees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.evaluation.baselines import trees
+from pipelines.evaluation.figures import Figure, Floats
+from pipelines.evaluation.icu.arms import Arms, doubles
+from pipelines.evaluation.icu.comparing import mean_difference, measured
+from pipelines.evaluation.icu.readouts import probe_logits
+from pipelines.evaluation.metrics import auroc
+
+SIZES = (8, 32, 128)
+STATE = "pooled"
+PROBE_STRENGTHS = {8: 0.003, 32: 0.003, 128: 0.003}
+
+
+def draws(died: Floats, size: int, num_draws: int, seed: int = 0) -> list[np.ndarray]:
+    """Rows of `size` who died and `size` who did not, or as many as there are."""
+    generator = np.random.default_rng([seed, size])
+    groups = [np.flatnonzero(died == had) for had in (1.0, 0.0)]
+    return [
+        np.concatenate([generator.permutation(group)[:size] for group in groups])
+        for _ in range(num_draws)
+    ]
+
+
+def probe(features: Floats, died: Floats, asked: Floats, rows: np.ndarray, size: int) -> Floats:
+    """Log odds from a ridge probe of the state."""
+    return probe_logits(features[rows], died[rows], asked, PROBE_STRENGTHS[size])
+
+
+def ensemble(features: Floats, died: Floats, asked: Floats, rows: np.ndarray) -> Floats:
+    """Log odds from trees, their leaves small enough for so few rows."""
+    config = trees.TreeConfig(num_trees=100, min_leaf=max(2, min(20, len(rows) // 8)))
+    return trees.risk_logits(features[rows], died[rows], asked, config=config)
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """Log odds by draw, of the probe, of trees, and of a probe of the summaries."""
+
+    size: int
+    probes: list[Floats]
+    trees: list[Floats]
+    plain: list[Floats]
+
+    def difference(self, died: Floats) -> Figure:
+        """Mean AUROC of the probes less that of the trees."""
+        return mean_difference(auroc, died, self.probes, self.trees)
+
+    def aurocs(self, died: Floats) -> dict[str, float]:
+        """Mean AUROC of each."""
+        named = {"frozen": self.probes, "trees": self.trees, "ridge on the summaries": self.plain}
+        return {
+            name: float(np.mean([measured(auroc, died, each).value for each in logits]))
+            for name, logits in named.items()
+        }
+
+
+def shots(arms: Sequence[Arms], size: int, num_draws: int) -> Shots:
+    """Every draw of `size`, each with the network of the next seed in turn."""
+    parts = arms[0].parts
+    name = f"{arms[0].split.name}/few-shot-{size}"
+    held = parts.arrays(name, lambda: _shots(arms, size, num_draws))
+    return Shots(size, *([*held[key]] for key in ("probes", "trees", "plain")))
+
+
+def _shots(arms: Sequence[Arms], size: int, num_draws: int) -> dict[str, Floats]:
+    died = arms[0].split.died
+    found: dict[str, list[Floats]] = {"probes": [], "trees": [], "plain": []}
+    for number, rows in enumerate(draws(died, size, num_draws)):
+        each = arms[number % len(arms)]
+        learned, asked = (doubles(states, STATE) for states in each.states())
+        found["probes"].append(probe(learned, died, asked, rows, size))
+        table, given = each.tables
+        found["trees"].append(ensemble(table, died, given, rows))
+        found["plain"].append(probe(table, died, given, rows, size))
+    return {name: np.stack(logits) for name, logits in found.items()}

@@ -1,0 +1,247 @@
+"""The rows of the table, from log odds and the outcomes of the test set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adapters.clock import SystemClock
+from pipelines.evaluation.benchmark_file import BenchmarkRow, Better, measured
+from pipelines.evaluation.figures import Figure, Floats, Statistic
+from pipelines.evaluation.icu import few_shot, value_rows
+from pipelines.evaluation.icu.arms import Arms, Sizes
+from pipelines.evaluation.icu.choice import Choice, joined, said_by
+from pipelines.evaluation.icu.comparing import difference
+from pipelines.evaluation.icu.comparing import measured as figure_of
+from pipelines.evaluation.icu.few_shot import Shots
+from pipelines.evaluation.icu.values import Course
+from pipelines.evaluation.metrics import auroc, average_precision, recalibration
+
+COMMAND = "clinical bench icu --data FOLDER"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All that is said of the test set, before its outcomes are known."""
+
+    said: Mapping[str, Floats]  # log odds by readout, mean over seeds
+    beside: Mapping[str, Floats]  # those of everyone else
+    shots: Sequence[Shots]
+    course: Course
+    tree_medians: Floats
+
+    @classmethod
+    def of(cls, arms: Sequence[Arms], choice: Choice, sizes: Sizes) -> "Answers":
+        """From every seed."""
+        said = said_by(arms, choice.frozen)
+        said["joined"] = joined(said, choice.weights)
+        beside = {
+            "supervised only": [each.finetuned("untrained")["hours"][:, -1] for each in arms],
+            "GRU-D": [each.gru_d() for each in arms],
+            "next-event transformer, frozen": [arms[0].next_event()],
+            "untrained, frozen": [each.frozen("untrained")[choice.frozen] for each in arms],
+            "grounding only, frozen": [each.frozen("grounding")[choice.frozen] for each in arms],
+            "last value, age, sex": [each.last_values() for each in arms],
+        }
+        courses = [each.course()[1] for each in arms]
+        mean = np.mean([each.quantiles for each in courses], axis=0)
+        return cls(
+            said=said,
+            beside={name: np.mean(logits, axis=0) for name, logits in beside.items()},
+            shots=[few_shot.shots(arms, size, sizes.num_draws) for size in few_shot.SIZES],
+            course=Course(courses[0].truth, courses[0].last, mean),
+            tree_medians=arms[0].tree_medians(),
+        )
+
+
+def all_rows(answers: Answers, choice: Choice, died: Floats, sizes: Sizes) -> list[BenchmarkRow]:
+    """Every row; `died` is of the test set."""
+    note = _note(choice, sizes)
+    rows = _auroc_rows(answers, died, sizes, note)
+    rows += _difference_rows(answers, died, sizes, note)
+    rows += _probability_rows(answers, choice, died, sizes, note)
+    rows += [_few_shot_row(shots, died, sizes) for shots in answers.shots]
+    return rows + value_rows.rows(answers.course, answers.tree_medians, choice, sizes)
+
+
+def _note(choice: Choice, sizes: Sizes) -> str:
+    recipe = sizes.recipe
+    stays = recipe.num_steps * recipe.patients_per_step
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in choice.weights.items())
+    held_out = ", ".join(f"{name} {value:.3f}" for name, value in choice.aurocs.items())
+    return (
+        f"Recipe {recipe.name}, {recipe.num_steps} steps ({stays:,} stays read) of pretraining without labels "
+        f"a seed; log odds are means over the seeds. Chosen by {sizes.num_folds} folds of set-a, pretraining "
+        f"inside the fold (out-of-fold AUROC: {held_out}): frozen state read as {choice.frozen}, joined with "
+        f"weights {weights}; the readout that ships is {choice.shipped}."
+    )
+
+
+def row(id_: str, figure: Figure, sizes: Sizes, **fields: Any) -> BenchmarkRow:
+    """A row of this table from a figure that has a value."""
+    assert figure.value is not None
+    interval = None
+    if figure.low is not None and figure.high is not None:
+        interval = (figure.low, figure.high)
+    given: dict[str, Any] = {
+        "unit": "AUROC",
+        "better": Better.HIGHER,
+        "n": figure.n,
+        "command": COMMAND,
+        "seeds": sizes.seeds,
+    }
+    return measured(
+        clock=SystemClock(), id=id_, value=figure.value, interval=interval, **(given | fields)
+    )
+
+
+def _auroc_rows(answers: Answers, died: Floats, sizes: Sizes, note: str) -> list[BenchmarkRow]:
+    everyone = {**answers.said, **answers.beside}
+    values = {
+        name: figure_of(auroc, died, logits).value or 0.0 for name, logits in everyone.items()
+    }
+    rows = []
+    for name in ("finetuned", "frozen", "boosted", "joined"):
+        beside = {other: value for other, value in values.items() if other != name}
+        figure = figure_of(auroc, died, answers.said[name])
+        rows.append(row(f"p12.death.auroc.{name}", figure, sizes, baselines=beside, note=note))
+    precision = {
+        name: figure_of(average_precision, died, logits).value or 0.0
+        for name, logits in everyone.items()
+    }
+    figure = figure_of(average_precision, died, answers.said["joined"])
+    del precision["joined"]
+    rows.append(
+        row(
+            "p12.death.ap",
+            figure,
+            sizes,
+            unit="AP",
+            baselines=precision | {"prevalence": float(died.mean())},
+            note=f"Of the joined readout. {note}",
+        )
+    )
+    return rows
+
+
+def _difference_rows(answers: Answers, died: Floats, sizes: Sizes, note: str) -> list[BenchmarkRow]:
+    trees, said = answers.said["trees"], answers.said
+    rows = []
+    for name, goal in (
+        ("finetuned", 0.010),
+        ("frozen", 0.005),
+        ("joined", 0.015),
+        ("boosted", None),
+    ):
+        figure = difference(auroc, died, said[name], trees)
+        rows.append(
+            row(
+                f"p12.death.delta.{name}",
+                figure,
+                sizes,
+                goal=goal,
+                note=f"AUROC less that of boosted trees on the same rows, paired. {_sure(figure)} {note}",
+            )
+        )
+    figure = difference(average_precision, died, said["joined"], trees)
+    rows.append(
+        row(
+            "p12.death.delta.joined_ap",
+            figure,
+            sizes,
+            unit="AP",
+            goal=0.02,
+            note=f"AP of the joined readout less that of boosted trees, paired. {_sure(figure)}",
+        )
+    )
+    grounding = answers.beside["grounding only, frozen"]
+    figure = difference(auroc, died, said["frozen"], grounding)
+    rows.append(
+        row(
+            "p12.death.delta.latent_loss",
+            figure,
+            sizes,
+            note="Frozen state trained with latent and grounding losses less that of grounding alone: "
+            f"same data, steps, seeds and readout. {_sure(figure)}",
+        )
+    )
+    return rows
+
+
+def _sure(figure: Figure) -> str:
+    if figure.low is not None and figure.low > 0:
+        return "The interval is above 0."
+    if figure.high is not None and figure.high < 0:
+        return "The interval is below 0."
+    return "The interval holds 0."
+
+
+def _probability_rows(
+    answers: Answers, choice: Choice, died: Floats, sizes: Sizes, note: str
+) -> list[BenchmarkRow]:
+    shipped = choice.shipped
+    chances = {name: choice.calibrated(name, answers.said[name]) for name in answers.said}
+    errors = {name: float(((chance - died) ** 2).mean()) for name, chance in chances.items()}
+    what = f"Of the readout that ships ({shipped}), calibrated by Platt on out-of-fold log odds."
+    rows = [
+        row(
+            "p12.death.brier",
+            figure_of(_brier, died, chances[shipped]),
+            sizes,
+            unit="Brier score",
+            better=Better.LOWER,
+            goal=0.082,
+            baselines={k: v for k, v in errors.items() if k != shipped},
+            note=f"{what} {note}",
+        )
+    ]
+    slope = figure_of(_slope, died, chances[shipped])
+    intercept = figure_of(_intercept, died, chances[shipped])
+    rows.append(
+        row(
+            "p12.death.slope",
+            slope,
+            sizes,
+            unit="slope",
+            goal=0.9,
+            note=f"{what} The goal is 0.9 to 1.1; "
+            f"{'within' if 0.9 <= (slope.value or 0) <= 1.1 else 'not within'}.",
+        )
+    )
+    rows.append(row("p12.death.intercept", intercept, sizes, unit="log odds", note=what))
+    return rows
+
+
+def _brier(had: Floats, chance: Floats) -> Statistic:
+    errors = (chance - had) ** 2
+
+    def statistic(weights: Floats) -> Floats:
+        mean: Floats = weights @ errors / weights.sum(axis=1)
+        return mean
+
+    return statistic
+
+
+def _slope(had: Floats, chance: Floats) -> Statistic:
+    both = recalibration(had, chance)
+    return lambda weights: both(weights)[1]
+
+
+def _intercept(had: Floats, chance: Floats) -> Statistic:
+    both = recalibration(had, chance)
+    return lambda weights: both(weights)[0]
+
+
+def _few_shot_row(shots: Shots, died: Floats, sizes: Sizes) -> BenchmarkRow:
+    figure = shots.difference(died)
+    return row(
+        f"p12.few_shot.k{shots.size}",
+        figure,
+        sizes,
+        goal=0.12 if shots.size == 8 else None,
+        baselines=shots.aurocs(died),
+        note=f"AUROC of a probe of the frozen state less that of boosted trees, {shots.size} who died and "
+        f"as many who did not, mean over {len(shots.probes)} draws (the seeds in turn), paired. "
+        f"{_sure(figure)}",
+    )
