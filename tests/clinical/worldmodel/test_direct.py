@@ -32,7 +32,7 @@ def test_the_loss_is_twice_huber_where_measured_plus_cross_entropy_where_followe
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(
         measured[is_followed], is_measured[is_followed].float()
     )
-    assert float(loss) == pytest.approx(float(2 * huber + entropy), rel=1e-5)
+    assert loss.item() == pytest.approx((2 * huber + entropy).item(), rel=1e-5)
 
 
 def test_a_mistyped_value_pulls_no_harder_than_the_limit():
