@@ -33,8 +33,12 @@ def register(app: typer.Typer) -> None:
         ("path", path),
         ("train", train),
         ("demo", demo),
+        ("ablations", ablations),
+        ("gates", gates),
+        ("icu", icu),
         ("forecast-cost", forecast_cost),
         ("append", append),
+        ("record", record_rows),
         ("tumour", tumour),
         ("all", every),
     ):
@@ -170,6 +174,70 @@ def append(
 
     model = checkpoint or FOLDER / "checkpoints" / "synthea-small"
     _measure(lambda say: bench.run(model, repetitions=repetitions, say=say), record=record)
+
+
+def ablations(
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "0,1,2",
+    steps: Annotated[int, typer.Option(min=1, help="Of each run.")] = 120,
+    patients: Annotated[int, typer.Option(min=2, help="In each step.")] = 18,
+    record: _RECORD = True,
+) -> None:
+    """Targets, regularisers, inverse dynamics, grounding: one changed at a time, matched runs."""
+    from pipelines.evaluation.ablations.bench import Size, run_ablations  # noqa: PLC0415
+
+    size = Size(
+        seeds=tuple(int(seed) for seed in seeds.split(",")),
+        num_steps=steps,
+        patients_per_step=patients,
+    )
+    _measure(lambda say: run_ablations(size, say=say), record=record)
+
+
+def gates(
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "0,1,2,3,4",
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    record: _RECORD = True,
+) -> None:
+    """On how many seeds of the shipped recipe every sign of health is there."""
+    from pipelines.evaluation.ablations.bench import Size, run_gates  # noqa: PLC0415
+
+    size = Size(seeds=tuple(int(seed) for seed in seeds.split(",")), num_steps=steps)
+    _measure(lambda say: run_gates(size, say=say), record=record)
+
+
+def record_rows(
+    rows: Annotated[Path, typer.Argument(exists=True, help="JSON that a script wrote elsewhere.")],
+) -> None:
+    """Take in rows that were measured on another machine, such as one with a GPU."""
+    from pipelines.evaluation.benchmark_file import record  # noqa: PLC0415
+
+    _measure(lambda _: record(rows), record=False)
+
+
+def icu(
+    data: Annotated[
+        Path,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder of the PhysioNet 2012 challenge: set-a, set-b-open, Outcomes-a.txt, Outcomes-b-open.txt.",
+        ),
+    ],
+    cache: Annotated[
+        Path, typer.Option(help="Where finished parts are kept; a run that was cut off goes on.")
+    ] = Path("var/bench/icu"),
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of pretraining instead of the table's.")
+    ] = None,
+    record: _RECORD = True,
+) -> None:
+    """Outcomes and values of intensive care: training set to test set, against trees and others."""
+    from pipelines.evaluation.icu import run as table  # noqa: PLC0415
+
+    _measure(
+        lambda say: table.run(data, cache, table.sizes(num_steps=steps), say),
+        record=record,
+    )
 
 
 def every() -> None:

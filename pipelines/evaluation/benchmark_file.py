@@ -141,6 +141,20 @@ def upsert(*rows: BenchmarkRow, folder: Path = FOLDER) -> None:
     save(list(held.values()), folder)
 
 
+def record(path: Path, folder: Path = FOLDER) -> list[BenchmarkRow]:
+    """Take in rows that were measured on another machine and written as JSON; returns them.
+
+    Raises:
+        MalformedBenchmarkError
+    """
+    try:
+        rows = [_row(fields) for fields in json.loads(path.read_text("utf-8"))]
+    except (OSError, TypeError, KeyError, ValueError) as error:
+        raise MalformedBenchmarkError(f"{path.name} cannot be read: {error}") from error
+    upsert(*rows, folder=folder)
+    return rows
+
+
 def save(rows: Sequence[BenchmarkRow], folder: Path = FOLDER) -> None:
     """Write both files, ordered by id."""
     ordered = sorted(rows, key=lambda row: row.id)
@@ -168,6 +182,9 @@ _GROUPS = {
     "memory": "Memory of the processes",
     "train": "Training",
     "demo": "The demo",
+    "gates": "Signs of health over seeds",
+    "ablation": "Ablations of the objective",
+    "p12": "Intensive care: PhysioNet 2012, set-a to the open part of set-b",
     "forecast": "The cost of a forecast",
     "append": "The cost of one more bundle",
     "gpu": "On a GPU",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -66,6 +65,8 @@ def save(run: Run, path: Path, processes: Processes | None) -> None:
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file  # noqa: PLC0415 - a machine may have torch alone
+
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({name: value.clone() for name, value in tensors.items()}, partial)
@@ -78,6 +79,8 @@ def restore(run: Run, path: Path, processes: Processes | None) -> None:
     Raises:
         OtherRunError
     """
+    from safetensors.torch import load_file  # noqa: PLC0415
+
     tensors = load_file(path)
     number = sum(name.startswith("dropout.") for name in tensors)
     if number != (1 if processes is None else processes.number):
