@@ -112,7 +112,7 @@ def training_loss(
     if model.means is not None:
         expected = model.means(latents, reading.state, reading.features, lesson.bounds)
         parts["means"] = model.means.loss(
-            expected, found.values, reading.features, lesson.bootstrap, ranks
+            expected, found.values, reading.features, lesson.bounds, lesson.bootstrap, ranks
         )
     parts |= _direct(model, spoken[:, :, 0], found, weight, ranks)
     ground = 2 * parts["values"] + parts["measured"] + parts["happened"] + parts.get("direct", 0.0)

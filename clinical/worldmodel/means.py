@@ -7,7 +7,8 @@ Knows latents, the state and the running statistics, in standard deviations of t
     mean = last + size * change,   size = sqrt((last - zero)^2 + c^2),   c = 0.5
 
 with `zero` where the quantity itself is 0. The loss is the squared error in units of `size`: of the
-relative change for values far from zero, and of the plain difference for values near it.
+relative change for values far from zero, and of the plain difference for values near it. That of a
+window is divided by the time to its end, for what is far ahead errs more: else it alone would count.
 """
 
 import torch
@@ -76,6 +77,7 @@ class Means(nn.Module):
         expected: Float[Tensor, "Q H K m"],
         values: Float[Tensor, "Q H C"],
         features: Float[Tensor, "Q S F"],
+        bounds: Float[Tensor, "Q H 2"],
         weights: Float[Tensor, "Q K"],
         ranks: Ranks = ALONE,
     ) -> Float[Tensor, ""]:
@@ -84,5 +86,6 @@ class Means(nn.Module):
         is_measured: Bool[Tensor, "Q H m"] = ~torch.isnan(own)
         error = expected - torch.nan_to_num(own)[:, :, None]
         error = (error / self.size(features)[:, None, None]) ** 2
-        error = error * weights[:, None, :, None]
+        ahead = (bounds[..., 1] / self.clock_days)[:, :, None, None]
+        error = error / ahead * weights[:, None, :, None]
         return masked_mean(error, is_measured[:, :, None].expand_as(error), ranks)

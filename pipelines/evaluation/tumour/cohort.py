@@ -1,6 +1,6 @@
 """Many courses as tensors at once: what the `Tensorizer` makes of their events, without the events.
 
-Held to the tensorizer by a test. Knows the four kinds of event of `records.py` and nothing of models.
+Held to the tensorizer by a test. Knows the kinds of event of `records.py` and nothing of models.
 """
 
 from functools import cached_property
@@ -18,7 +18,7 @@ from pipelines.evaluation.tumour import records
 from pipelines.evaluation.tumour.records import START_DAY
 from pipelines.evaluation.tumour.simulator import Courses, Floats
 
-_SERIES = (records.VOLUME, records.CHANGE)
+_SERIES = (records.VOLUME, *records.CHANGES)
 _TREATMENTS = (records.CHEMO, records.RADIO)
 _CODES = (*_SERIES, *_TREATMENTS, *records.TYPES)
 _CLIP = 5.0
@@ -62,20 +62,22 @@ class Cohort:
         shifted = [
             np.pad(given, ((0, 0), (1, 0)))[:, :-1] for given in (courses.chemo, courses.radio)
         ]
+        given = np.pad(records.given_of(courses), ((0, 0), (1, 0)))[:, :-1]
+        after = [later & (given == number) for number in range(len(records.CHANGES))]
         self._is_there = np.stack(
-            [on_record, later, shifted[0] & later, shifted[1] & later], axis=2
+            [on_record, *after, shifted[0] & later, shifted[1] & later], axis=2
         )
         change = np.pad(records.change_of(courses.volume), ((0, 0), (1, 0)))
+        values = [courses.volume] + [change] * len(after)
         scales = tensorizer.vocabulary.scales
         columns = [
-            records.column_of(values, there, scales[code.key])
-            for values, there, code in zip(
-                (courses.volume, change), (on_record, later), _SERIES, strict=True
-            )
+            records.column_of(numbers, there, scales[code.key])
+            for numbers, there, code in zip(values, (on_record, *after), _SERIES, strict=True)
         ]
         self._z = np.stack([column.z for column in columns], axis=2)
         self._position = np.stack([column.position for column in columns], axis=2)
         self._running = np.stack([column.running for column in columns], axis=2)
+        self._series = np.array([tensorizer.series[code.key] for code in _SERIES])
 
     def __len__(self) -> int:
         return len(self.courses)
@@ -83,7 +85,7 @@ class Cohort:
     @cached_property
     def _bin_rows(self) -> NDArray[np.int64]:
         rows = self._tensorizer.vocabulary.bin_rows
-        return np.array([rows[code.key] for code in _SERIES] + [0, 0])
+        return np.array([rows[code.key] for code in _SERIES] + [0] * len(_TREATMENTS))
 
     def batch(self, rows: NDArray[np.int64]) -> TimelineBatch:
         """The whole records of some patients, in this order."""
@@ -121,10 +123,10 @@ class Cohort:
             bundle_step=_ints(bundle_step),
             bundle_day=torch.from_numpy(START_DAY + bundle_step.astype(np.float64)),
             bundle_counts=self._counts(there, bundle_row, bundle_step),
-            value_series=_ints(slot[value]),
+            value_series=_ints(self._series[slot[value]]),
             value_event=_ints(value),
             value_z=_floats(self._z[rows[row[value]], day[value], slot[value]]),
-            running_series=_ints(slot[value]),
+            running_series=_ints(self._series[slot[value]]),
             running_bundle=_ints(bundle[value]),
             running=torch.from_numpy(self._running[rows[row[value]], day[value], slot[value]]),
             static_event=_ints(len(row) + np.arange(len(rows))),

@@ -28,7 +28,7 @@ from pipelines.training.recipes import Recipe
 WINDOWS = tuple((float(day), float(day + 1)) for day in range(LONGEST))
 _PATIENTS_AT_ONCE = 250
 _QUESTIONS_AT_ONCE = 4000
-_CHEMO, _RADIO = 2, 3  # places among `prototypes`
+_CHEMO, _RADIO = 5, 6  # places among `prototypes`
 
 
 def recipe(seed: int, *, num_steps: int = 600, latent: float = 1.0) -> Recipe:
@@ -43,13 +43,17 @@ def recipe(seed: int, *, num_steps: int = 600, latent: float = 1.0) -> Recipe:
             projector_width=64,
             windows_days=WINDOWS,
             dropout=0.0,
-            has_means=True,
+            max_actions=2 * LONGEST,
+            num_attention_heads=2,
+            means_of=(records.VOLUME.key,),
         ),
-        loss=LossConfig(latent=latent, grounding=0.1, means=20.0),
+        loss=LossConfig(
+            latent=latent, regulariser=0.05, num_directions=32, grounding=0.1, means=200.0
+        ),
         corruption=Corruption(exact_code=0.0, modality=0.0, plan=0.1),
         num_steps=num_steps,
         patients_per_step=64,
-        questions_per_patient=8,
+        questions_per_patient=5,
         learning_rate=4e-3,
         warm_up_steps=30,
         averaged_share=0.1,

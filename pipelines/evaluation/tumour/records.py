@@ -1,9 +1,10 @@
 """Courses as the product reads them: a daily visit with what was measured and what had been given.
 
-On the visit of day t the tumour's volume is measured, and its change since yesterday in percent; the
-treatments given after that visit are written down at the next one, beside their effect. A question is
-asked at noon of day t: after its visit, before its treatments. `events_of` makes a patient's events,
-which the `Tensorizer` reads; `Cohort` makes the same tensors at once for many patients.
+On the visit of day t the tumour's volume is measured, and its change since yesterday in percent,
+under the name of what was given in between; the treatments given after that visit are written down at
+the next one, beside their effect. A question is asked at noon of day t: after its visit, before its
+treatments. `events_of` makes a patient's events, which the `Tensorizer` reads; `Cohort` makes the same
+tensors at once for many patients.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,15 @@ from clinical.worldmodel.vocabulary import NUM_KNOTS, CodeEntry, ValueScale, Voc
 from pipelines.evaluation.tumour.simulator import NUM_TYPES, Courses, Floats
 
 VOLUME = Code(CodeSystem.TEXT, "tumour-volume", "tumour volume")
-CHANGE = Code(CodeSystem.TEXT, "tumour-volume-change", "change of tumour volume since yesterday")
+CHANGES = tuple(
+    Code(CodeSystem.TEXT, f"change-{number}", f"change of tumour volume after {given}")
+    for number, given in enumerate(("nothing", "chemotherapy", "radiotherapy", "both"))
+)
+"""By what was given the day before, in the order of `given_of`."""
 CHEMO = Code(CodeSystem.TEXT, "chemotherapy", "chemotherapy")
 RADIO = Code(CodeSystem.TEXT, "radiotherapy", "radiotherapy")
 TYPES = tuple(Code(CodeSystem.TEXT, f"type-{n}", f"patient type {n}") for n in (1, 2, 3))
-UNITS = {VOLUME.key: "cm3", CHANGE.key: "%"}
+UNITS = {VOLUME.key: "cm3", **{code.key: "%" for code in CHANGES}}
 NUM_BUCKETS = 64
 START = datetime(2000, 1, 1, tzinfo=UTC)
 START_DAY = (START - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
@@ -41,6 +46,11 @@ def change_of(volume: Floats) -> Floats:
     return 100 * (ratio - 1)
 
 
+def given_of(courses: Courses) -> NDArray[np.int64]:
+    """What is given on each day: 0 nothing, 1 chemotherapy, 2 radiotherapy, 3 both."""
+    return np.asarray(courses.chemo + 2 * courses.radio, dtype=np.int64)
+
+
 def vocabulary_of(courses: Courses) -> Vocabulary:
     """The vocabulary of these patients, as `fitting.fit` would find it on their events."""
     days = np.arange(courses.volume.shape[1])
@@ -51,10 +61,12 @@ def vocabulary_of(courses: Courses) -> Vocabulary:
         RADIO: int((courses.radio & given).sum()),
         **{TYPES[n]: int((courses.kind == n + 1).sum()) for n in range(NUM_TYPES)},
     }
-    scales = {
-        VOLUME: _scale(courses.volume[is_on_record], UNITS[VOLUME.key]),
-        CHANGE: _scale(change_of(courses.volume)[is_on_record[:, 1:]], UNITS[CHANGE.key]),
-    }
+    scales = {VOLUME: _scale(courses.volume[is_on_record], UNITS[VOLUME.key])}
+    change, after = change_of(courses.volume), given_of(courses)[:, :-1]
+    for number, code in enumerate(CHANGES):
+        values = change[is_on_record[:, 1:] & (after == number)]
+        scales[code] = _scale(values, UNITS[code.key])
+    by_number = sorted(scales, key=lambda code: (-scales[code].num_values, code.key))
     entries = [
         CodeEntry(system=code.system, value=code.value, display=code.display, count=count)
         for code, count in counts.items()
@@ -72,7 +84,7 @@ def vocabulary_of(courses: Courses) -> Vocabulary:
     return Vocabulary(
         entries=tuple(sorted(entries, key=lambda entry: (entry.system, entry.value))),
         systems=(CodeSystem.TEXT,),
-        numeric=(VOLUME.key, CHANGE.key),
+        numeric=tuple(code.key for code in by_number),
         actions=(CHEMO.key, RADIO.key),
         num_buckets=NUM_BUCKETS,
     )
@@ -97,11 +109,11 @@ def events_of(courses: Courses, row: int, first_day: int = 0) -> tuple[UUID, lis
     last, volume = int(courses.last[row]), courses.volume[row]
     kind = TYPES[courses.kind[row] - 1]
     events = [event_of(patient, EventKind.PATIENT, kind, first_day, None)]
-    change = change_of(courses.volume[row : row + 1])[0]
+    change, given = change_of(courses.volume[row : row + 1])[0], given_of(courses)[row]
     for day in range(first_day, last + 1):
         values = [(VOLUME, volume[day])]
         if day > first_day:
-            values.append((CHANGE, change[day - 1]))
+            values.append((CHANGES[given[day - 1]], change[day - 1]))
             if courses.chemo[row, day - 1]:
                 kind_of = EventKind.MEDICATION_ADMINISTRATION
                 events.append(event_of(patient, kind_of, CHEMO, day, None))

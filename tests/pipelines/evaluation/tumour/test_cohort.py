@@ -6,7 +6,7 @@ import torch
 
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.batch import TimelineBatch, join
-from clinical.worldmodel.fitting import fit
+from clinical.worldmodel.fitting import FitConfig, fit
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.randomness import initialise
 from clinical.worldmodel.tensorize import Tensorizer
@@ -37,9 +37,7 @@ def tensorizer(courses: Courses) -> Tensorizer:
 
 @pytest.fixture(scope="module")
 def both(courses: Courses, tensorizer: Tensorizer) -> tuple[TimelineBatch, TimelineBatch]:
-    read = [
-        tensorizer.timeline(Timeline.of(*records.events_of(courses, int(row)))) for row in ROWS
-    ]
+    read = [tensorizer.timeline(Timeline.of(*records.events_of(courses, int(row)))) for row in ROWS]
     return Cohort(courses, tensorizer).batch(ROWS), join(read)
 
 
@@ -95,7 +93,8 @@ def test_the_network_reads_the_same_states(
 def test_the_vocabulary_is_what_fitting_finds(courses: Courses) -> None:
     ours = records.vocabulary_of(courses)
     timelines = [Timeline.of(*records.events_of(courses, row)) for row in range(len(courses))]
-    found = fit(timelines, lambda _unit, _to: None)
+    config = FitConfig(min_forecast_values=1, min_own_bins=1, num_buckets=records.NUM_BUCKETS)
+    found = fit(timelines, lambda _unit, _to: None, config=config)
     assert [(e.value, e.count) for e in ours.entries] == [(e.value, e.count) for e in found.entries]
     for key, scale in ours.scales.items():
         other = found.scales[key]

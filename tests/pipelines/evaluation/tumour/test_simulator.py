@@ -30,9 +30,7 @@ def one(volume: float, alpha: float = 0.04, rho: float = 0.003, beta_c: float = 
 def luck_of(num_days: int, *, treat: float, noise: float = 0.0) -> Luck:
     """`treat` 0 always treats, 1 never does."""
     shape = (1, num_days)
-    return Luck(
-        np.full(shape, noise), np.ones(shape), np.full(shape, treat), np.full(shape, treat)
-    )
+    return Luck(np.full(shape, noise), np.ones(shape), np.full(shape, treat), np.full(shape, treat))
 
 
 def test_a_day_without_treatment_grows_by_gompertz_law() -> None:
@@ -55,7 +53,7 @@ def test_the_drug_halves_in_a_day() -> None:
 
 
 def test_spheres() -> None:
-    assert LETHAL_CM3 == pytest.approx(1150.35, abs=0.01)
+    assert round(LETHAL_CM3, 2) == 1150.35
     assert diameter_of(volume_of(np.array([7.0])))[0] == pytest.approx(7.0)
     assert np.isnan(diameter_of(np.array([-1.0])))[0]
 
