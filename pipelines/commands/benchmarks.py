@@ -35,6 +35,8 @@ def register(app: typer.Typer) -> None:
         ("demo", demo),
         ("ablations", ablations),
         ("gates", gates),
+        ("ablations", ablations),
+        ("gates", gates),
         ("icu", icu),
         ("forecast-cost", forecast_cost),
         ("append", append),
@@ -174,6 +176,35 @@ def append(
 
     model = checkpoint or FOLDER / "checkpoints" / "synthea-small"
     _measure(lambda say: bench.run(model, repetitions=repetitions, say=say), record=record)
+
+
+def ablations(
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "0,1,2",
+    steps: Annotated[int, typer.Option(min=1, help="Of each run.")] = 120,
+    patients: Annotated[int, typer.Option(min=2, help="In each step.")] = 18,
+    record: _RECORD = True,
+) -> None:
+    """Targets, regularisers, inverse dynamics, grounding: one changed at a time, matched runs."""
+    from pipelines.evaluation.ablations.bench import Size, run_ablations  # noqa: PLC0415
+
+    size = Size(
+        seeds=tuple(int(seed) for seed in seeds.split(",")),
+        num_steps=steps,
+        patients_per_step=patients,
+    )
+    _measure(lambda say: run_ablations(size, say=say), record=record)
+
+
+def gates(
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "0,1,2,3,4",
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    record: _RECORD = True,
+) -> None:
+    """On how many seeds of the shipped recipe every sign of health is there."""
+    from pipelines.evaluation.ablations.bench import Size, run_gates  # noqa: PLC0415
+
+    size = Size(seeds=tuple(int(seed) for seed in seeds.split(",")), num_steps=steps)
+    _measure(lambda say: run_gates(size, say=say), record=record)
 
 
 def ablations(
