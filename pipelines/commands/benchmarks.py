@@ -35,8 +35,6 @@ def register(app: typer.Typer) -> None:
         ("demo", demo),
         ("ablations", ablations),
         ("gates", gates),
-        ("ablations", ablations),
-        ("gates", gates),
         ("icu", icu),
         ("forecast-cost", forecast_cost),
         ("append", append),
@@ -154,6 +152,9 @@ def tumour(
     only_kept: Annotated[
         bool, typer.Option(help="Make the table of what earlier runs finished.")
     ] = False,
+    picture: Annotated[Path, typer.Option(help="Where to draw it, with --record.")] = Path(
+        "docs/tumour.svg"
+    ),
     record: _RECORD = True,
 ) -> None:
     """Tumours under other treatments than those given, against trees, a filter and the truth."""
@@ -161,6 +162,8 @@ def tumour(
 
     choice = bench.choice(gammas, seeds, num_steps=steps, folder=folder, only_kept=only_kept)
     _measure(lambda say: bench.run(choice, say=say), record=record)
+    if record:
+        bench.draw(picture)
 
 
 def append(
@@ -176,35 +179,6 @@ def append(
 
     model = checkpoint or FOLDER / "checkpoints" / "synthea-small"
     _measure(lambda say: bench.run(model, repetitions=repetitions, say=say), record=record)
-
-
-def ablations(
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "0,1,2",
-    steps: Annotated[int, typer.Option(min=1, help="Of each run.")] = 120,
-    patients: Annotated[int, typer.Option(min=2, help="In each step.")] = 18,
-    record: _RECORD = True,
-) -> None:
-    """Targets, regularisers, inverse dynamics, grounding: one changed at a time, matched runs."""
-    from pipelines.evaluation.ablations.bench import Size, run_ablations  # noqa: PLC0415
-
-    size = Size(
-        seeds=tuple(int(seed) for seed in seeds.split(",")),
-        num_steps=steps,
-        patients_per_step=patients,
-    )
-    _measure(lambda say: run_ablations(size, say=say), record=record)
-
-
-def gates(
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them.")] = "0,1,2,3,4",
-    steps: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    record: _RECORD = True,
-) -> None:
-    """On how many seeds of the shipped recipe every sign of health is there."""
-    from pipelines.evaluation.ablations.bench import Size, run_gates  # noqa: PLC0415
-
-    size = Size(seeds=tuple(int(seed) for seed in seeds.split(",")), num_steps=steps)
-    _measure(lambda say: run_gates(size, say=say), record=record)
 
 
 def ablations(

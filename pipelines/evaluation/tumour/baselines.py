@@ -31,7 +31,7 @@ def persistence(test: Trial) -> Floats:
     """The last volume, whatever is done."""
     asked = test.asked
     last = test.courses.volume[asked.patient, asked.day]
-    return np.repeat(last[:, None], asked.truth.shape[1], axis=1)
+    return np.asarray(np.repeat(last[:, None], np.shape(asked.truth)[1], axis=1))
 
 
 def floor(test: Trial) -> Floats:
@@ -44,7 +44,7 @@ def _rolled(patients: Patients, test: Trial) -> Floats:
     volume = test.courses.volume[asked.patient, asked.day]
     held = np.where(asked.day > 0, test.concentration[asked.patient, asked.day - 1], 0.0)
     answers = np.empty(asked.chemo.shape)
-    for step in range(answers.shape[1]):
+    for step in range(asked.chemo.shape[1]):
         held = next_concentration(held, asked.chemo[:, step])
         volume = grown(patients, volume, held, asked.radio[:, step], np.zeros(len(volume)))
         # On paper a volume may fall below zero, from where it cannot be grown on.
@@ -185,7 +185,7 @@ class Trees:
         now = test.courses.volume[asked.patient, asked.day]
         answers = np.full(asked.truth.shape, np.nan)
         for step, model in self._models.items():
-            if step > answers.shape[1]:
+            if step > asked.truth.shape[1]:
                 continue
             plan = plan_features(asked.chemo[:, :step], asked.radio[:, :step])
             change = model.predict(np.concatenate([known, plan], axis=1))

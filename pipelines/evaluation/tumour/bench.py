@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from adapters.clock import SystemClock
-from pipelines.evaluation.benchmark_file import BenchmarkRow, Better, measured
+from pipelines.evaluation.benchmark_file import BenchmarkRow, Better, load, measured
 from pipelines.evaluation.tumour import published
 from pipelines.evaluation.tumour.counterfactuals import (
     FIRST_OF_SLIDING,
@@ -27,6 +27,7 @@ from pipelines.evaluation.tumour.experiment import (
     Size,
 )
 from pipelines.evaluation.tumour.parts import Parts
+from pipelines.evaluation.tumour.picture import picture
 from pipelines.evaluation.tumour.scores import Errors, Estimate, estimates
 
 COMMAND = "clinical bench tumour"
@@ -77,6 +78,12 @@ def run(choice: Choice, *, say: Callable[[str], None]) -> list[BenchmarkRow]:
     return [
         row for gamma, each in found.items() if each.seeds for row in _rows(choice, gamma, each)
     ]
+
+
+def draw(path: Path) -> None:
+    """Draw the recorded table."""
+    if drawn := picture(load()):
+        path.write_text(drawn, "utf-8")
 
 
 def _found(choice: Choice, gamma: float, parts: Parts, say: Callable[[str], None]) -> Found:

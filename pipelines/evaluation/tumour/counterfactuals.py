@@ -207,7 +207,7 @@ def _ask(
     truth = unfolded(patients, luck, courses, concentration, (patient, day, chemo, radio))
     asked = Asked(patient, day, chemo, radio, truth)
     # The published generator skips what it cannot grow on from: a volume that went below zero.
-    return asked.of(~np.isnan(truth).any(axis=1))
+    return asked.of(np.nonzero(~np.isnan(truth).any(axis=1))[0])
 
 
 def _plans(question: Question) -> tuple[Flags, Flags]:

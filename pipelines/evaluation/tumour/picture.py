@@ -57,7 +57,8 @@ def _panel(axes: Axes, gamma: float, rows: Mapping[int, BenchmarkRow]) -> None:
     taus = sorted(rows)
     for name, (colour, label) in _LINES.items():
         values = [
-            rows[tau].value if name == "ours" else rows[tau].baselines.get(name) for tau in taus
+            rows[tau].value if name == "ours" else rows[tau].baselines.get(name, float("nan"))
+            for tau in taus
         ]
         axes.plot(taus, values, "o-", color=colour, label=label, markersize=3, linewidth=1.2)
     low = [rows[tau].interval[0] if rows[tau].interval else rows[tau].value for tau in taus]  # type: ignore[index]

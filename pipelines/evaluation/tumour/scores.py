@@ -32,13 +32,13 @@ class Errors:
         squared = weights[:, None] * (answers - asked.truth) ** 2
         total = np.zeros((num_patients, squared.shape[1]))
         np.add.at(total, asked.patient, squared)
-        return cls(total, np.bincount(asked.patient, weights, minlength=num_patients))
+        count = np.bincount(asked.patient, weights, minlength=num_patients)
+        return cls(total, count.astype(np.float64))
 
     def rmse(self, weights: Floats | None = None) -> Floats:
         """Percent, `[S]`, or `[B, S]` with `weights` `[B, patients]` of how often each was drawn."""
         if weights is None:
-            weights = np.ones((1, len(self.count)))
-            return self.rmse(weights)[0]
+            return np.asarray(self.rmse(np.ones((1, len(self.count))))[0])
         mean = (weights @ self.squared) / (weights @ self.count)[:, None]
         return np.asarray(100 * np.sqrt(mean) / LETHAL_CM3)
 

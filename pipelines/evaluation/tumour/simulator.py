@@ -12,7 +12,6 @@ that the doctor looks at. Knows nothing of forecasts.
 """
 
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Self
 
 import numpy as np
@@ -123,23 +122,27 @@ def draw_patients(num: int, generator: np.random.Generator) -> Patients:
     diameter = np.empty(num)
     for number, (_, mean, sd, low, high) in enumerate(_STAGES):
         here = stage == number
-        draw = partial(generator.normal, mean, sd)
-        logs = _accepted(int(here.sum()), draw, np.log(low), np.log(high))
-        diameter[here] = np.exp(logs)
+        bounds = (np.log(low), np.log(high))
+        diameter[here] = np.exp(_accepted(int(here.sum()), generator, (mean, sd), bounds))
     alpha, rho = _responses(num, generator)
     kind = generator.integers(1, NUM_TYPES + 1, size=num)
     alpha = alpha + ALPHA_MEAN * _TYPE_SHIFT * (kind == 1)
-    draw = partial(generator.normal, BETA_C_MEAN, BETA_C_SD)
-    beta_c = _accepted(num, draw, 0.0, np.inf) + BETA_C_MEAN * _TYPE_SHIFT * (kind == NUM_TYPES)
+    beta_c = _accepted(num, generator, (BETA_C_MEAN, BETA_C_SD), (0.0, np.inf))
+    beta_c = beta_c + BETA_C_MEAN * _TYPE_SHIFT * (kind == NUM_TYPES)
     return Patients(volume_of(diameter), alpha, rho, beta_c, kind)
 
 
-def _accepted(num: int, draw: "partial[Floats]", low: float, high: float) -> Floats:
-    """As many draws as asked, those outside the bounds thrown away."""
+def _accepted(
+    num: int,
+    generator: np.random.Generator,
+    normal: tuple[float, float],
+    bounds: tuple[float, float],
+) -> Floats:
+    """As many normal draws as asked, those outside the bounds thrown away."""
     kept = np.empty(0)
     while len(kept) < num:
-        drawn = draw(size=2 * num + 16)
-        kept = np.concatenate([kept, drawn[(drawn > low) & (drawn < high)]])
+        drawn = generator.normal(*normal, size=2 * num + 16)
+        kept = np.concatenate([kept, drawn[(drawn > bounds[0]) & (drawn < bounds[1])]])
     return kept[:num]
 
 
