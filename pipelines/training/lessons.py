@@ -97,9 +97,13 @@ def _part(lesson: Lesson, own: torch.Tensor, num_questions: int) -> Part:
 
 
 def _random_windows(num: int, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """One window per question anywhere in the trained reach, short ones as often as long ones."""
-    reach = recipe.model.windows_days[-1][1]
+    """One window per question anywhere in the trained reach, short ones as often as long ones.
+
+    Its bounds are whole units of the model's clock.
+    """
+    clock = recipe.model.clock_days
+    reach = recipe.model.windows_days[-1][1] / clock
     luck = torch.rand(num, 2, generator=generator)
     start = ((1 + 0.8 * reach) ** luck[:, 0] - 1).floor()
     length = ((reach - start) ** luck[:, 1]).ceil().clamp(min=1.0)
-    return torch.stack([start, start + length], dim=-1)[:, None]
+    return torch.stack([start, start + length], dim=-1)[:, None] * clock
