@@ -184,8 +184,6 @@ _GROUPS = {
     "demo": "The demo",
     "gates": "Signs of health over seeds",
     "ablation": "Ablations of the objective",
-    "gates": "Signs of health over seeds",
-    "ablation": "Ablations of the objective",
     "p12": "Intensive care: PhysioNet 2012, set-a to the open part of set-b",
     "forecast": "The cost of a forecast",
     "append": "The cost of one more bundle",

@@ -78,7 +78,9 @@ def icu_small() -> Recipe:
             windows_days=tuple((start / 24, end / 24) for start, end in hours),
             clock_days=1 / 24,
             says_family_risks=False,
+            grounds_latents=True,
         ),
+        loss=LossConfig(regulariser=0.1),
         vocabulary=FitConfig(max_numeric=40),
         # 19 of 20 stays of set-a have 66 facts by the 12th hour, the first at which death is calibrated.
         limits=AbstentionLimits(min_events=60),

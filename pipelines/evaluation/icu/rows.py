@@ -198,18 +198,20 @@ def _probability_rows(
     ]
     slope = figure_of(_slope, died, chances[shipped])
     intercept = figure_of(_intercept, died, chances[shipped])
-    rows.append(
+    if slope.value is None:  # a readout without a miss has no slope
+        return rows
+    within = "within" if 0.9 <= slope.value <= 1.1 else "not within"
+    rows += [
         row(
             "p12.death.slope",
             slope,
             sizes,
             unit="slope",
             goal=0.9,
-            note=f"{what} The goal is 0.9 to 1.1; "
-            f"{'within' if 0.9 <= (slope.value or 0) <= 1.1 else 'not within'}.",
-        )
-    )
-    rows.append(row("p12.death.intercept", intercept, sizes, unit="log odds", note=what))
+            note=f"{what} The goal is 0.9 to 1.1: {within}.",
+        ),
+        row("p12.death.intercept", intercept, sizes, unit="log odds", note=what),
+    ]
     return rows
 
 

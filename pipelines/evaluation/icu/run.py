@@ -7,8 +7,9 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,9 +24,12 @@ from pipelines.evaluation.icu.splits import Split, fold, folds_of, taught_by, wh
 from pipelines.evaluation.icu.stays import StaySet, kept, read_set
 from pipelines.evaluation.icu.values import value_weight
 from pipelines.icu.challenge import StayOutcome, read_outcomes
+from pipelines.training.recipes import recipe
 
 LEARNED, ASKED = "set-a", "set-b-open"
 LEARNED_OUTCOMES, ASKED_OUTCOMES = "Outcomes-a.txt", "Outcomes-b-open.txt"
+NUM_STEPS, STAYS_PER_STEP, QUESTIONS_PER_STAY = 600, 48, 4
+"""Of pretraining: the recipe's network, sized so that all its runs fit into the hour."""
 
 
 class MissingDataError(RejectedError):
@@ -78,8 +82,20 @@ class Table:
 
 def parts_in(folder: Path, sizes: Sizes, say: Callable[[str], None]) -> Parts:
     """Parts of other sizes are other parts: they are kept apart by a digest of the sizes."""
-    digest = hashlib.sha256(repr(asdict(sizes)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr(_chosen(sizes)).encode()).hexdigest()[:12]
     return Parts(folder / digest, say)
+
+
+def _chosen(value: Any) -> Any:
+    """What differs from the defaults, so that a new field of some configuration makes no new table."""
+    if not is_dataclass(value):
+        return value
+    held = {field.name: (field, getattr(value, field.name)) for field in fields(value)}
+    return {
+        name: _chosen(own)
+        for name, (field, own) in held.items()
+        if own != (field.default_factory() if callable(field.default_factory) else field.default)
+    }
 
 
 def run(folder: Path, cache: Path, sizes: Sizes, say: Callable[[str], None]) -> list[BenchmarkRow]:
@@ -120,6 +136,14 @@ def chosen(table: Table, folds: Sequence[Arms], taught: Taught) -> Choice:
     return choice
 
 
-def smaller(sizes: Sizes, num_steps: int) -> Sizes:
-    """The same table with a shorter pretraining."""
-    return replace(sizes, recipe=replace(sizes.recipe, num_steps=num_steps))
+def sizes(num_steps: int | None = None) -> Sizes:
+    """Those of the table, for an hour on two idle cores; `num_steps` of pretraining in place of its own."""
+    found = recipe("icu-small")
+    table = replace(
+        found,
+        model=replace(found.model, max_actions=1),  # the data set holds none
+        num_steps=num_steps or NUM_STEPS,
+        patients_per_step=STAYS_PER_STEP,
+        questions_per_patient=QUESTIONS_PER_STAY,
+    )
+    return Sizes(recipe=table)
