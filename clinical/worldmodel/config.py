@@ -61,6 +61,9 @@ class ModelConfig:
     max_actions: int = 16
     dropout: float = 0.1
     projector_width: int = 256
+    compared_width: int | None = None
+    """Of the space in which latents are compared and kept Gaussian; None: that of a latent. No wider
+    than what the data vary in: a Gaussian cannot fill the rest."""
     windows_days: tuple[tuple[float, float], ...] = (
         (0.0, 7.0),
         (7.0, 30.0),
@@ -91,6 +94,11 @@ class ModelConfig:
     """Whether the foretold latents must also say by themselves what will be measured: see `direct`."""
     weighs_horizons: bool = False
     """Whether the latent error of each trained window is counted in units of its persistence error."""
+
+    @property
+    def num_compared(self) -> int:
+        """The width of the space in which latents are compared."""
+        return self.latent if self.compared_width is None else self.compared_width
 
     @property
     def reach_days(self) -> float:

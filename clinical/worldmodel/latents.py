@@ -93,7 +93,7 @@ def latent_parts(
     weights = lesson.bootstrap[question]
     taught = _taught(model, lesson, found, is_target, ranks)
     choice = _one_each(lesson, question, horizon, is_target.shape[1], config, luck)
-    spread = Spread(model.config.latent, config, luck.generator, ranks)
+    spread = Spread(model.config.num_compared, config, luck.generator, ranks)
     matches, spreads = [], []
     for place, aim in enumerate(found):
         projected, foretold, past = _projected(model, aim, is_target, lesson, events, ranks)

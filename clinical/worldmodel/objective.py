@@ -23,7 +23,7 @@ class Projector(nn.Module):
         super().__init__()
         self.into = nn.Linear(config.latent, config.projector_width)
         self.norm = nn.BatchNorm1d(config.projector_width)
-        self.out = nn.Linear(config.projector_width, config.latent)
+        self.out = nn.Linear(config.projector_width, config.num_compared)
 
     @override
     def forward(
@@ -31,7 +31,7 @@ class Projector(nn.Module):
         targets: Float[Tensor, "n L"],
         predicted: Float[Tensor, "m L"],
         ranks: Ranks = ALONE,
-    ) -> tuple[Float[Tensor, "n L"], Float[Tensor, "m L"]]:
+    ) -> tuple[Float[Tensor, "n P"], Float[Tensor, "m P"]]:
         """Both, projected by one and the same map."""
         wide, wide_predicted = self.into(targets), self.into(predicted)
         if not self.training:

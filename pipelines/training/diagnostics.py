@@ -58,7 +58,7 @@ def diagnose(
 
 
 def _spread(seen: Seen, recipe: Recipe, generator: torch.Generator) -> list[Gate]:
-    width, deviations = recipe.model.latent, seen.target.std(0)
+    width, deviations = recipe.model.num_compared, seen.target.std(0)
     share = rank(seen.states) / recipe.model.width
     name = "SIGReg / its value for a Gaussian"
     by_patient = nulls(seen.target, seen.owner, recipe.loss, generator)

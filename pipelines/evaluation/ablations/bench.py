@@ -113,7 +113,8 @@ _LOSS_WORDS = {
 
 
 def _by_patient(runs: Sequence[dict[str, Any]], loss: str) -> NDArray[np.float64]:
-    return np.array([[one[loss] for one in run["losses"]] for run in runs]).mean(0)
+    losses: NDArray[np.float64] = np.array([[one[loss] for one in run["losses"]] for run in runs])
+    return np.asarray(losses.mean(0), dtype=np.float64)
 
 
 def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:
