@@ -3,6 +3,7 @@
 import { el } from "./dom.js";
 import { course, movement, unitAfter } from "./chart.js";
 import { heading, origin, source } from "./facts.js";
+import { plansPanel } from "./plans.js";
 import { similarPanel } from "./similar.js";
 import { timelinePanel } from "./timeline.js";
 import { because, before, count, dashed, day, isByHours, measure, moment, percent, percentRange, plural, who } from "./words.js";
@@ -24,6 +25,7 @@ export function itemPanel(state, act) {
     item.withheld ? withheldPanel(item.withheld) : answer(item, state, act),
     el("div", { class: "pair" }, evidencePanel(item), !item.withheld && item.trajectory && latentPanel(item.trajectory)),
     timelinePanel(state, act.days),
+    plansPanel(item),
     similarPanel(item),
   ];
 }

@@ -83,6 +83,9 @@ const REASONS = {
   implausible_value: "a newest value is too extreme to be read",
   horizon_beyond_reach: "the window ends later than the model can foretell",
   unknown_action: "the plan holds an action that the model never met",
+  support_unknown: "how usual these decisions are for such patients is not known",
+  plan_unusual: "the plan that would come first was hardly ever followed by similar patients",
+  no_allowed_plan: "a constraint forbids every one of these decisions",
   plan_too_long: "the plan holds more actions than the model can read",
 };
 
