@@ -114,7 +114,7 @@ def test_the_axes_and_ranges_of_a_stay_are_hours(browser: Browser, address: str)
     assert {"+6 h", "+12 h", "+18 h", "+24 h"} <= set(chart)
     assert "−24 h" in chart
     assert all(text.endswith(" h") for text in chart)
-    assert ticks(page, ".timeline") == ["−48 h", "−36 h", "−24 h", "−12 h"]
+    assert ticks(page, ".timeline") == ["−48 h", "−36 h", "−24 h", "−12 h", "asked"]
     ranges = page.get_by_role("group", name="How far back")
     expect(ranges.get_by_role("button", name="all")).to_have_attribute("aria-pressed", "true")
     ranges.get_by_role("button", name="24 h").click()
