@@ -204,6 +204,7 @@ class Memory(nn.Module):
         initial: Float[Tensor, "B J D"],
         is_there: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B T J D"]:
+        bundles = bundles.to(initial.dtype)  # amid autocast: what is added to stays in float32
         place = torch.nonzero(is_there.flatten()).squeeze(1)
         flat, flat_gap = bundles.flatten(0, 1)[place], gap.flatten()[place]
         memories: list[Tensor] = []
