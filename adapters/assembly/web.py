@@ -30,6 +30,7 @@ from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock
 from clinical.services.review import ReviewService
+from clinical.services.similar import SimilarService
 
 # Whether the model answers is asked while somebody waits for the page.
 _MODEL_TIMEOUT_SECONDS = 2.0
@@ -58,6 +59,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 identities=identities,
                 is_write_back_on=settings.is_write_back_on,
             ),
+            similar=SimilarService(open_unit_of_work=open_unit_of_work),
             planning=PlanningService(
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,

@@ -18,6 +18,7 @@ from adapters.db.outbox import SqlOutbox
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
 from adapters.db.reviews import SqlReviews
+from adapters.db.states import SqlLatentStates
 from adapters.db.timelines import SqlTimelines
 from clinical.services.ports import OpenUnitOfWork, UnitOfWork
 
@@ -43,6 +44,7 @@ class SqlUnitOfWork:
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
         self.memories = SqlMemories(connection)
+        self.states = SqlLatentStates(connection)
         self.reviews = SqlReviews(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
         self.audit_log = SqlAuditLog(connection)

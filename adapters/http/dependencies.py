@@ -16,6 +16,7 @@ from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
 from clinical.services.review import ReviewService
+from clinical.services.similar import SimilarService
 from clinical.timeline.event import Event
 
 
@@ -85,6 +86,7 @@ class WebDependencies:
     intake: Intake
     reviews: ReviewService
     planning: PlanningService
+    similar: SimilarService
     clock: Clock
     identities: Identities
     clinicians: Clinicians

@@ -69,7 +69,7 @@ def line_of(
         patient=patient_of(known.events, request.as_of),
         as_of=request.as_of,
         headline=words_of(first.name) if first else None,
-        horizon=_window(first.horizon) if first else None,
+        horizon=window_of(first.horizon) if first else None,
         estimate=first.estimate if first else None,
         withheld=withheld_of(withheld),
     )
@@ -181,7 +181,7 @@ def _estimate(readout: Readout) -> schemas.Estimate:
     return schemas.Estimate(
         name=readout.name,
         kind=readout.kind,
-        horizon=_window(readout.horizon),
+        horizon=window_of(readout.horizon),
         estimate=readout.estimate,
         intervals=[
             schemas.IntervalShape(low=i.low, high=i.high, level=i.level)
@@ -204,7 +204,7 @@ def _trajectory(trajectory: LatentTrajectory | None) -> schemas.Trajectory | Non
     latents = _latents(trajectory)
     steps = [
         schemas.LatentStep(
-            horizon=_window(horizon),
+            horizon=window_of(horizon),
             norm=_rms(latent),
             movement=_rms([a - b for a, b in zip(latent, latents[0], strict=True)]),
             spread=spread,
@@ -269,7 +269,8 @@ def withheld_of(abstention: Abstention | None) -> schemas.WithheldReason | None:
     return schemas.WithheldReason(reason=abstention.reason, detail=abstention.detail)
 
 
-def _window(horizon: Horizon) -> schemas.HorizonWindow:
+def window_of(horizon: Horizon) -> schemas.HorizonWindow:
+    """A window as it is published."""
     return schemas.HorizonWindow(
         label=horizon.label,
         start_hours=horizon.start / _HOUR,

@@ -50,7 +50,7 @@ def happened(risk: Risk, timeline: Timeline, as_of: datetime, horizon: Horizon) 
         if inside:
             return True
         unclear = unclear or inside is None
-    return None if unclear or not _is_followed(timeline, until) else False
+    return None if unclear or not is_followed(timeline, until) else False
 
 
 def next_value(
@@ -156,7 +156,7 @@ def _lies_within(occurred: ClinicalTime | None, after: datetime, until: datetime
     return True if occurred.earliest > after and occurred.latest <= until else None
 
 
-def _is_followed(timeline: Timeline, until: datetime) -> bool:
+def is_followed(timeline: Timeline, until: datetime) -> bool:
     """Whether the record reaches the end of the window: something was known later, or they died."""
     has_died = any(event.kind is EventKind.DEATH for event in timeline)
     return has_died or (timeline.known_until is not None and timeline.known_until >= until)

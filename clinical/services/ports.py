@@ -14,6 +14,7 @@ from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.plan import PlanComparison, PlanQuestion, StoredComparison
 from clinical.prediction.prediction import Forecast, ModelFingerprint, Prediction
 from clinical.prediction.request import PredictionRequest, Purpose
+from clinical.prediction.similar import Neighbour
 from clinical.review.decision import Decision
 from clinical.review.review import Review, ReviewState
 from clinical.review.writeback import WriteBack
@@ -223,6 +224,25 @@ class Memories(Protocol):
         ...
 
 
+class LatentStates(Protocol):
+    """The latent states behind predictions, to be compared with each other."""
+
+    def nearest(
+        self, patient_id: UUID, manifest_digest: str, state: Sequence[float], limit: int
+    ) -> list[Neighbour]:
+        """The nearest other patients of the same site and model, nearest first.
+
+        Each stands at their nearest moment of those after which something more became known.
+        """
+        ...
+
+    def typical_distance(
+        self, patient_id: UUID, manifest_digest: str, state: Sequence[float]
+    ) -> float | None:
+        """The median distance of all those others; None where there is nobody."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorklistQuery:
     """Which reviews, and where to go on. `after` is `(priority, review_id)` of the last item seen."""
@@ -311,6 +331,8 @@ class UnitOfWork(Protocol):
     def predictions(self) -> Predictions: ...
     @property
     def memories(self) -> Memories: ...
+    @property
+    def states(self) -> LatentStates: ...
     @property
     def reviews(self) -> Reviews: ...
     @property

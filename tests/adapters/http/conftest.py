@@ -36,6 +36,7 @@ from clinical.services.planning import PlanningService
 from clinical.services.ports import WorklistQuery
 from clinical.services.prediction import PredictionService
 from clinical.services.review import ReviewService
+from clinical.services.similar import SimilarService
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import Event, EventKind
 from clinical.timeline.patient import PatientRef
@@ -166,6 +167,7 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
         "reviews": ReviewService(
             open_unit_of_work=open_unit_of_work, clock=clock, identities=identities
         ),
+        "similar": SimilarService(open_unit_of_work=open_unit_of_work),
         "planning": PlanningService(
             open_unit_of_work=open_unit_of_work,
             clock=clock,

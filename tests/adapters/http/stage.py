@@ -13,8 +13,8 @@ from datetime import timedelta
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.calibration import ReliabilityBin
 from clinical.prediction.horizon import Horizon
-from clinical.prediction.plan import PlanComparison, PlanQuestion
 from clinical.prediction.memory import Answered, PatientMemory
+from clinical.prediction.plan import PlanComparison, PlanQuestion
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest
@@ -98,7 +98,7 @@ def _trajectory(num_events: int) -> LatentTrajectory:
         width=_WIDTH,
         data=struct.pack(f"<{len(numbers)}f", *numbers),
         spread=(0.02, 0.03, 0.05, 0.08),
-        state=struct.pack("<2f", 0.1, 0.2),
+        state=struct.pack("<2f", num_events / 100, 0.2),
     )
 
 

@@ -33,6 +33,7 @@ PRIVATE = [
     f"/v1/reviews/{uuid4()}",
     f"/v1/reviews/{uuid4()}/timeline",
     f"/v1/reviews/{uuid4()}/history",
+    f"/v1/reviews/{uuid4()}/similar",
     "/v1/audit/head",
     f"/v1/audit/entries/{uuid4()}/proof",
     "/v1/models/current",
