@@ -18,6 +18,8 @@ from pipelines.training.asking import Asked, ValueAnswer, put_questions
 from pipelines.training.calibrate import fit_calibration
 from pipelines.training.dataset import Case, case_of
 from pipelines.training.evaluate import coverage_by_group, value_figures
+from pipelines.training.lessons import CaseLessons
+from pipelines.training.recipes import recipe
 from tests.clinical.worldmodel.conftest import SMALL, convert
 from tests.clinical.worldmodel.patients import (
     GLUCOSE,
@@ -112,3 +114,15 @@ def test_the_coverage_of_each_group_is_counted_apart(asked: list[Asked], tensori
 
 def _median(asked: Asked) -> dict[tuple[str, str], ValueAnswer]:
     return {key: replace(v, measured=v.quantiles[2]) for key, v in asked.values.items()}
+
+
+def test_windows_are_drawn_in_whole_hours_of_the_trained_day(tensorizer: Tensorizer):
+    cases = [case for n in range(20) if (case := case_of(stay(n), tensorizer)) is not None]
+    chosen = replace(recipe("cpu-small"), model=HOURS, patients_per_step=20)
+    lesson = CaseLessons(chosen, cases, tensorizer)(torch.Generator().manual_seed(0))
+    drawn = lesson.bounds[:, -1] / HOUR
+    torch.testing.assert_close(drawn, drawn.round(), atol=1e-4, rtol=0.0)
+    lengths = drawn[:, 1] - drawn[:, 0]
+    assert drawn.min() >= 0
+    assert drawn.max() <= 25
+    assert len(set(lengths.round().tolist())) > 5
