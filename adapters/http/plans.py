@@ -14,8 +14,12 @@ from adapters.http.items import estimates_of, withheld_of, words_of
 from adapters.http.schemas import Model, problems
 from adapters.http.sessions import FromOurPage, SignedInClinician, act_of
 from clinical.prediction.library import PlanWishes
-from clinical.prediction.outcome import Risk
-from clinical.prediction.plan import COURSE_UNDER_PLAN, PlanOption, StoredComparison
+from clinical.prediction.plan import (
+    COURSE_UNDER_PLAN,
+    PLANNABLE_RISKS,
+    PlanOption,
+    StoredComparison,
+)
 from clinical.prediction.readout import Readout
 from clinical.services.planning import OfferedDecision
 
@@ -35,7 +39,7 @@ def library(_session: SignedInClinician, given: Given) -> shapes.PlanLibraryShap
         wording=COURSE_UNDER_PLAN,
         decisions=[_decision(offered) for offered in given.planning.offered()],
         goals=[shapes.GoalShape(name=goal.name, label=goal.label) for goal in held.goals],
-        risks=list(Risk),
+        risks=list(PLANNABLE_RISKS),
     )
 
 

@@ -23,6 +23,8 @@ from clinical.timeline.code import Code
 MAX_DECISIONS = 6
 MAX_CHOICES = 8
 MAX_MOMENTS = 4
+PLANNABLE_RISKS = (Risk.EMERGENCY, Risk.INPATIENT, Risk.NEW_CONDITION, Risk.DEATH)
+"""Those that a model may foretell under a plan; others are read from the state, whatever is planned."""
 COURSE_UNDER_PLAN = "Expected course among similar patients under this plan."
 NO_CHANGE = "No change"
 
@@ -149,6 +151,8 @@ class PlanQuestion:
             raise MalformedPlanQuestionError(f"one to {MAX_DECISIONS} decisions can be compared")
         if not self.goals and not self.risks:
             raise MalformedPlanQuestionError("say what is wanted: a goal, or a risk to be low")
+        if not set(self.risks) <= set(PLANNABLE_RISKS):
+            raise MalformedPlanQuestionError("a risk of these is foretold whatever is planned")
         if not 1 <= self.num_options <= 10:
             raise MalformedPlanQuestionError("one to ten options can be asked for")
 

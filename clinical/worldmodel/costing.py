@@ -46,10 +46,11 @@ def goals_of(question: PlanQuestion, vocabulary: Vocabulary, config: ModelConfig
     """What a question wants, as the model counts it; every goal, risk and window counts alike.
 
     Raises:
-        UnusableGoalError: a quantity is not foretold, or a bound cannot be turned into its unit.
+        UnusableGoalError: a risk or a quantity is not foretold, or a bound cannot be turned into
+            its unit.
     """
     bounds = torch.full((2, len(vocabulary.numeric)), torch.nan)
-    unusable = []
+    unusable = [] if config.says_family_risks else [str(risk) for risk in question.risks]
     for goal in question.goals:
         standardised = _standardised(goal, vocabulary)
         if standardised is None:

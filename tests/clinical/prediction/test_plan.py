@@ -12,6 +12,7 @@ from clinical.prediction.action import Action
 from clinical.prediction.constraint import Allergen, PlanRules
 from clinical.prediction.outcome import Risk
 from clinical.prediction.plan import (
+    PLANNABLE_RISKS,
     EnergyPart,
     Goal,
     MalformedPlanQuestionError,
@@ -70,6 +71,7 @@ def test_a_decision_can_be_taken_as_each_choice_at_each_moment() -> None:
         {"goals": ()},
         {"goals": (GOAL, GOAL)},
         {"risks": (Risk.DEATH, Risk.DEATH)},
+        {"risks": tuple(set(Risk) - set(PLANNABLE_RISKS))},
         {"num_options": 0},
     ],
 )

@@ -14,6 +14,7 @@ from clinical.prediction.action import Action
 from clinical.prediction.constraint import AtMostOne, Constraint, Interaction, OnRecord, PlanRules
 from clinical.prediction.outcome import Risk
 from clinical.prediction.plan import (
+    PLANNABLE_RISKS,
     Goal,
     MalformedPlanQuestionError,
     PlanChoice,
@@ -29,6 +30,7 @@ from clinical.worldmodel.answering import ask, read_at, read_history
 from clinical.worldmodel.behaviour import behaviour_of, probe_name
 from clinical.worldmodel.config import AbstentionLimits
 from clinical.worldmodel.costing import goals_of
+from clinical.worldmodel.families import FORETOLD
 from clinical.worldmodel.inference import Inference
 from clinical.worldmodel.planning import Planner, searched
 from clinical.worldmodel.planspace import PlanSpace, slot_of
@@ -362,6 +364,17 @@ def test_a_goal_that_the_model_does_not_foretell_is_refused_by_name(
 ) -> None:
     with pytest.raises(UnusableGoalError, match="Glucose"):
         planner.compare(asked(patient, goals=(replace(LOW_GLUCOSE, **changes),)), patient)
+
+
+def test_risks_that_the_model_says_nothing_of_are_refused_by_name(
+    planner: Planner, patient: Timeline
+) -> None:
+    """What can be asked for is what is foretold under a plan; a model may say nothing of it."""
+    assert PLANNABLE_RISKS == FORETOLD
+    vocabulary = planner.inference.tensorizer.vocabulary
+    silent = replace(SMALL, says_family_risks=False)
+    with pytest.raises(UnusableGoalError, match=Risk.INPATIENT):
+        goals_of(asked(patient), vocabulary, silent)
 
 
 def test_a_decision_beyond_what_is_known_to_be_usual_is_refused(
