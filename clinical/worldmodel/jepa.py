@@ -223,8 +223,8 @@ class Jepa(nn.Module):
     ) -> tuple[Float[Tensor, "Q H K L"], RawReadouts]:
         """The latents of every window (days after the question) and what is read from them."""
         plan = plan or Plan.usual_care(reading.state)
-        tokens = self.predictor.tokens(reading.state, bounds, plan)
-        latents, hazards = self.predictor.latents(tokens), self.hazards(reading, plan)
+        tokens, hazards = self._foreseen(reading, bounds, plan)
+        latents = self.predictor.latents(tokens)
         raw = self.readouts(latents, reading.state, reading.features, bounds, hazards)
         if self.config.has_variance:
             raw = replace(raw, variance=self.predictor.variances(tokens).mean(-1))
@@ -238,14 +238,25 @@ class Jepa(nn.Module):
         """
         if self.hazard_readout is None:
             return None
-        state, first = reading.state, self.readouts.num_numeric
+        return self._foreseen(reading, reading.state.new_zeros(len(reading.state), 0, 2), plan)[1]
+
+    def _foreseen(
+        self, reading: Reading, bounds: Float[Tensor, "Q H 2"], plan: Plan
+    ) -> tuple[Float[Tensor, "Q H w"], Hazards | None]:
+        """The tokens of the windows and the hazards, in one pass; neither sees the other."""
+        state, num = reading.state, bounds.shape[1]
+        if self.hazard_readout is None:
+            return self.predictor.tokens(state, bounds, plan), None
         bins = torch.tensor(self.hazard_readout.bins, dtype=torch.float32, device=state.device)
         bins = bins.expand(len(state), -1, -1)
-        just_after = torch.nextafter(bins[..., 0], bins[..., 1])
-        latents = self.predictor(state, bins, plan, just_after)
+        acted_until = torch.cat(
+            [bounds[..., 1], torch.nextafter(bins[..., 0], bins[..., 1])], dim=1
+        )
+        tokens = self.predictor.tokens(state, torch.cat([bounds, bins], dim=1), plan, acted_until)
+        first = self.readouts.num_numeric
         families = reading.features[:, first : first + len(FORETOLD)]
-        hazards: Hazards = self.hazard_readout(latents, state, families)
-        return hazards
+        latents = self.predictor.latents(tokens[:, num:])
+        return tokens[:, :num], self.hazard_readout(latents, state, families)
 
     def cost(
         self,
