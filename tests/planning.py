@@ -4,10 +4,14 @@ The shipped checkpoint may lack probes of behaviour; those here say the same of 
 that what is tested is everything around them. How they are fitted is tested where they are.
 """
 
+import hashlib
+import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from uuid import UUID
 
 from adapters.fhir.reader import BulkReader
@@ -56,6 +60,17 @@ def constant_probes(inference: Inference, log_odds: float) -> Probes:
     )
 
 
+def checkpoint_with(probes: Probes, out: Path) -> Path:
+    """The shipped checkpoint with these probes in it, named in its manifest as every file is."""
+    shutil.copytree(shipped_checkpoint(), out)
+    content = probes.to_json().encode()
+    (out / checkpoint.PROBES).write_bytes(content)
+    manifest = json.loads((out / checkpoint.MANIFEST).read_text())
+    manifest["files"][checkpoint.PROBES] = hashlib.sha256(content).hexdigest()
+    (out / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    return out
+
+
 @cache
 def local_model(log_odds: float | None = -1.0) -> LocalPlanModel:
     """The shipped model; with None it cannot say how usual anything is."""
@@ -64,9 +79,14 @@ def local_model(log_odds: float | None = -1.0) -> LocalPlanModel:
     return LocalPlanModel(Planner(inference=replace(inference, probes=probes)))
 
 
-@cache
 def shipped_patient() -> Sequence[Event]:
     """The events of a living shipped patient of whom the shipped model says something."""
+    return shipped_bundle()[1]
+
+
+@cache
+def shipped_bundle() -> tuple[bytes, Sequence[Event]]:
+    """That patient's Bundle and events."""
     model = local_model()
     for number, (_, body) in enumerate(demo_bundles()):
         delivery = Delivery(
@@ -89,5 +109,5 @@ def shipped_patient() -> Sequence[Event]:
             received_by=datetime(2030, 1, 1, tzinfo=UTC),
         )
         if model.planner.inference.forecast([(request, timeline)])[0].abstention is None:
-            return events
+            return body, events
     raise AssertionError("no shipped patient gets a forecast")
