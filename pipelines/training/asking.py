@@ -4,9 +4,11 @@ The model is asked exactly as in serving: the timeline is cut, and answered alon
 read by `clinical.prediction.outcome`, which the audit uses too. Knows no calibration.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import torch
@@ -16,7 +18,7 @@ from clinical.prediction.outcome import happened, next_value
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.timeline.event import EventKind
 from clinical.timeline.quantity import Quantity
-from clinical.timeline.timeline import Timeline
+from clinical.timeline.timeline import Known, Timeline
 from clinical.worldmodel.answering import ask, read_history
 from clinical.worldmodel.families import FORETOLD
 from clinical.worldmodel.incidence import cumulative_log_odds
@@ -129,19 +131,33 @@ def _values(
     scales = tensorizer.vocabulary.scales
     last = _last_values(cut, scales)
     said = quantiles.mean(1).double()
+    later = _by_code(timeline, as_of)
     for place, code in enumerate(tensorizer.vocabulary.numeric_codes):
         scale = scales[code.key]
         if code.key not in last:
             continue
         for number, horizon in enumerate(horizons):
             measured = next_value(
-                code, scale.unit, timeline, as_of, horizon, convert=_converter(scale)
+                code, scale.unit, later[code.key], as_of, horizon, convert=_converter(scale)
             )
             if measured is None:
                 continue
             in_unit = (said[number, place] * scale.sd + scale.mean).tolist()
             answers[code.key, horizon.label] = ValueAnswer(tuple(in_unit), last[code.key], measured)
     return answers
+
+
+def _by_code(timeline: Timeline, as_of: datetime) -> defaultdict[str, Timeline]:
+    """What became known after the question, once per code: looked through once, not once per code."""
+    found: defaultdict[str, list[Known]] = defaultdict(list)
+    for known in timeline.standing:
+        if known.at > as_of:
+            for key in {known.event.code.key, *(code.key for code in known.event.other_codes)}:
+                found[key].append(known)
+    nothing = partial(Timeline, timeline.patient_id, (), ())
+    return defaultdict(
+        nothing, {key: replace(nothing(), standing=tuple(held)) for key, held in found.items()}
+    )
 
 
 def _converter(scale: ValueScale) -> Callable[[Quantity, str], float | None]:
