@@ -128,7 +128,10 @@ def _projected(
         with torch.no_grad():
             past = persisted(model, lesson, events)[is_target]
         compared = torch.cat([compared, past])
-    projected, others = model.projector(aim.targets[is_target], compared, ranks)
+    targets = aim.targets[is_target]
+    projected, others = model.projector(targets, compared, ranks)
+    if model.teacher is not None:  # forecasts must not teach the targets through their statistics
+        _, others = model.projector(targets.detach(), compared, ranks)
     foretold = others[:num_foretold].reshape(-1, num_heads, others.shape[-1])
     return projected, foretold, others[num_foretold:].detach()
 

@@ -4,7 +4,7 @@ Knows which parts of the objective apply to which window. Does not know files, o
 questions were drawn; randomness comes only from the generator it is given.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,7 @@ from torch import Tensor
 from clinical.worldmodel import objective
 from clinical.worldmodel.config import LossConfig, ModelConfig
 from clinical.worldmodel.grounding import Lesson, Outcomes, grounding, outcomes
-from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.jepa import Jepa, Reading
 from clinical.worldmodel.latents import aims, latent_parts, window_targets
 from clinical.worldmodel.luck import Luck
 from clinical.worldmodel.predictor import Plan
@@ -95,22 +95,18 @@ def training_loss(
     match, spread = latent_parts(model, aimed, is_target, lesson, events, config, luck, ranks)
     head = luck.heads(len(lesson.row), num_heads)
     question = torch.arange(len(head), device=head.device)
-    spoken = latents[question, :, head][:, :, None]
-    hazards = model.hazards(reading, plan)
+    grounded, acted, told = reading, plan, latents
+    if not config.grounds_encoder:
+        grounded, acted, told = _cut(reading, plan, latents)
+    spoken = told[question, :, head][:, :, None]
+    hazards = model.hazards(grounded, acted)
     hazards = hazards and hazards.of_head(head)
-    raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds, hazards)
+    raw = model.readouts(spoken, grounded.state, grounded.features, lesson.bounds, hazards)
     weight = lesson.bootstrap[question, head]
     parts = {"latent": match, "spread": spread} | grounding(raw, found, weight, ranks)
-    states = reading.state[:, None].expand(-1, windows.shape[1], -1)
-    guessed = model.inverse(torch.cat([states, aimed[0].targets], dim=-1))
-    inverse = torch.nn.functional.binary_cross_entropy_with_logits(
-        guessed, found.actions, reduction="none"
-    )
-    parts["inverse"] = objective.masked_mean(
-        inverse, is_target[..., None].expand_as(inverse), ranks
-    )
+    parts["inverse"] = _inverse_loss(model, reading, aimed[0].targets, found, is_target, ranks)
     if model.means is not None:
-        expected = model.means(latents, reading.state, reading.features, lesson.bounds)
+        expected = model.means(told, grounded.state, grounded.features, lesson.bounds)
         parts["means"] = model.means.loss(
             expected, found.values, reading.features, lesson.bounds, lesson.bootstrap, ranks
         )
@@ -141,6 +137,31 @@ def training_loss(
         )
         parts["total"] = parts["total"] + config.rollout * parts["rollout"]
     return parts
+
+
+def _cut(
+    reading: Reading, plan: Plan, latents: Float[Tensor, "Q H K L"]
+) -> tuple[Reading, Plan, Float[Tensor, "Q H K L"]]:
+    """The same, through which the readouts' losses teach nothing."""
+    state, actions = reading.state.detach(), plan.actions.detach()
+    return replace(reading, state=state), replace(plan, actions=actions), latents.detach()
+
+
+def _inverse_loss(
+    model: Jepa,
+    reading: Reading,
+    targets: Float[Tensor, "Q H L"],
+    found: Outcomes,
+    is_target: Bool[Tensor, "Q H"],
+    ranks: Ranks,
+) -> Float[Tensor, ""]:
+    """How badly the actions in between are told from the state and the window that followed."""
+    states = reading.state[:, None].expand(-1, targets.shape[1], -1)
+    guessed = model.inverse(torch.cat([states, targets], dim=-1))
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(
+        guessed, found.actions, reduction="none"
+    )
+    return objective.masked_mean(losses, is_target[..., None].expand_as(losses), ranks)
 
 
 def _direct(

@@ -166,7 +166,7 @@ class Memory(nn.Module):
 
     def initial(self, num_timelines: int) -> Float[Tensor, "B J D"]:
         """The memory of a patient of whom nothing is known."""
-        weight = next(self.parameters())
+        weight: Tensor = self.layers[0].rate  # type: ignore[assignment]
         shape = (num_timelines, len(self.layers), self.width)
         # Not `new_zeros`: a weight that is sharded over processes would make a sharded memory.
         return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
