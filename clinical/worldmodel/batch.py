@@ -1,6 +1,7 @@
 """Timelines as tensors: flat, without padding, so that no row can depend on its neighbours.
 
-Knows the fields and how several timelines are joined into one batch. `tensorize.py` fills it.
+Knows the fields, how several timelines are joined into one batch, and what lies where in one.
+`tensorize.py` fills it.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -125,3 +126,54 @@ def _shifted(columns: list[Tensor], sizes: list[int]) -> list[Tensor]:
 def kept_events(batch: TimelineBatch, is_kept: Bool[Tensor, " N"]) -> Int[Tensor, " n"]:
     """The places of the events that are kept and belong to a bundle, in order."""
     return torch.nonzero(is_kept & (batch.event_bundle >= 0)).squeeze(1)
+
+
+def gaps(batch: TimelineBatch) -> Float[Tensor, " M"]:
+    """Days from each bundle to the one before it in its timeline; 0 for a timeline's first."""
+    day, row = batch.bundle_day, batch.bundle_row
+    before = torch.cat([day.new_full((1,), torch.nan), day])[:-1]
+    start = torch.nan_to_num(batch.previous_day[row] - day, nan=0.0) + day
+    before = torch.where(batch.bundle_step == 0, start, before)
+    return (day - before).clamp(min=0.0).float()
+
+
+def padded(batch: TimelineBatch, values: Tensor, filler: float | bool) -> Tensor:
+    """A value per bundle as `[timelines, bundles, …]`, `filler` where a timeline has fewer."""
+    num_steps = int(batch.bundle_step.max()) + 1 if len(batch.bundle_step) else 0
+    shape = (batch.num_timelines, num_steps, *values.shape[1:])
+    return values.new_full(shape, filler).index_put((batch.bundle_row, batch.bundle_step), values)
+
+
+def running_at(
+    batch: TimelineBatch, row: Int[Tensor, " Q"], place: Int[Tensor, " Q"]
+) -> Float[Tensor, "Q S R"]:
+    """The running statistics of every series after the first `place` bundles of a timeline."""
+    num_bundles = len(batch.bundle_day)
+    num_series = batch.initial_running.shape[1]
+    keys = batch.running_series * (num_bundles + 1) + batch.running_bundle
+    keys, order = keys.sort()
+    counts = torch.bincount(batch.bundle_row, minlength=batch.num_timelines)
+    first = (counts.cumsum(0) - counts)[row]
+    series = torch.arange(num_series, device=row.device)
+    asked = series * (num_bundles + 1) + (first + place - 1)[:, None]
+    found = torch.searchsorted(keys, asked, right=True) - 1
+    initial = batch.initial_running[row]
+    if not len(order):
+        return initial
+    entry = order[found.clamp(min=0)]
+    is_own = (batch.running_series[entry] == series) & (
+        batch.running_bundle[entry] >= first[:, None]
+    )
+    is_own = is_own & (found >= 0) & (place > 0)[:, None]
+    return torch.where(is_own[..., None], batch.running[entry], initial)
+
+
+def kept_series(batch: TimelineBatch, is_kept: Bool[Tensor, " N"]) -> Bool[Tensor, "B S"]:
+    """Whether a series of a timeline may be seen: none of its events is hidden."""
+    num_series = batch.initial_running.shape[1]
+    hidden = torch.nonzero(~is_kept[batch.value_event]).squeeze(1)
+    kept = torch.ones(
+        batch.num_timelines, num_series, dtype=torch.bool, device=batch.birth_day.device
+    )
+    kept[batch.event_row[batch.value_event[hidden]], batch.value_series[hidden]] = False
+    return kept

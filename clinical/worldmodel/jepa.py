@@ -10,7 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from clinical.worldmodel.batch import TimelineBatch, kept_events
+from clinical.worldmodel.batch import (
+    TimelineBatch,
+    gaps,
+    kept_events,
+    kept_series,
+    padded,
+    running_at,
+)
 from clinical.worldmodel.config import ModelConfig, Target, Teacher
 from clinical.worldmodel.costing import Goals, energy
 from clinical.worldmodel.direct import DirectReadout
@@ -149,14 +156,14 @@ class Jepa(nn.Module):
             static = events.new_zeros(batch.num_timelines, events.shape[1])
             before = Remembered(self.memory.initial(batch.num_timelines), static)
         memories = self.memory(
-            _padded(batch, vectors, 0.0),
-            _padded(batch, gap, 0.0),
+            padded(batch, vectors, 0.0),
+            padded(batch, gap, 0.0),
             before.memory,
             chunk,
-            _padded(batch, torch.ones_like(gap, dtype=torch.bool), filler=False),
+            padded(batch, torch.ones_like(gap, dtype=torch.bool), filler=False),
         )
         memories = torch.cat([before.memory[:, None], memories], dim=1)
-        days = _padded(batch, batch.bundle_day, torch.inf)
+        days = padded(batch, batch.bundle_day, torch.inf)
         days = torch.cat([days.new_full((len(days), 1), -torch.inf), days], dim=1)
         static = before.static.index_add(0, batch.static_row, events[batch.static_event])
         return Encoded(memories, days, static, events, is_kept)
@@ -271,53 +278,3 @@ class Jepa(nn.Module):
         same = Reading(reading.state.expand(num, -1), reading.features.expand(num, -1, -1))
         latents, raw = self.forecast(same, bounds.expand(num, -1, -1), plans)
         return energy(latents, raw, plans, goals, surprise)
-
-
-def gaps(batch: TimelineBatch) -> Float[Tensor, " M"]:
-    """Days from each bundle to the one before it in its timeline; 0 for a timeline's first."""
-    day, row = batch.bundle_day, batch.bundle_row
-    before = torch.cat([day.new_full((1,), torch.nan), day])[:-1]
-    start = torch.nan_to_num(batch.previous_day[row] - day, nan=0.0) + day
-    before = torch.where(batch.bundle_step == 0, start, before)
-    return (day - before).clamp(min=0.0).float()
-
-
-def _padded(batch: TimelineBatch, values: Tensor, filler: float | bool) -> Tensor:
-    num_steps = int(batch.bundle_step.max()) + 1 if len(batch.bundle_step) else 0
-    shape = (batch.num_timelines, num_steps, *values.shape[1:])
-    return values.new_full(shape, filler).index_put((batch.bundle_row, batch.bundle_step), values)
-
-
-def running_at(
-    batch: TimelineBatch, row: Int[Tensor, " Q"], place: Int[Tensor, " Q"]
-) -> Float[Tensor, "Q S R"]:
-    """The running statistics of every series after the first `place` bundles of a timeline."""
-    num_bundles = len(batch.bundle_day)
-    num_series = batch.initial_running.shape[1]
-    keys = batch.running_series * (num_bundles + 1) + batch.running_bundle
-    keys, order = keys.sort()
-    counts = torch.bincount(batch.bundle_row, minlength=batch.num_timelines)
-    first = (counts.cumsum(0) - counts)[row]
-    series = torch.arange(num_series, device=row.device)
-    asked = series * (num_bundles + 1) + (first + place - 1)[:, None]
-    found = torch.searchsorted(keys, asked, right=True) - 1
-    initial = batch.initial_running[row]
-    if not len(order):
-        return initial
-    entry = order[found.clamp(min=0)]
-    is_own = (batch.running_series[entry] == series) & (
-        batch.running_bundle[entry] >= first[:, None]
-    )
-    is_own = is_own & (found >= 0) & (place > 0)[:, None]
-    return torch.where(is_own[..., None], batch.running[entry], initial)
-
-
-def kept_series(batch: TimelineBatch, is_kept: Bool[Tensor, " N"]) -> Bool[Tensor, "B S"]:
-    """Whether a series of a timeline may be seen: none of its events is hidden."""
-    num_series = batch.initial_running.shape[1]
-    hidden = torch.nonzero(~is_kept[batch.value_event]).squeeze(1)
-    kept = torch.ones(
-        batch.num_timelines, num_series, dtype=torch.bool, device=batch.birth_day.device
-    )
-    kept[batch.event_row[batch.value_event[hidden]], batch.value_series[hidden]] = False
-    return kept

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clinical.worldmodel.jepa import running_at
+from clinical.worldmodel.batch import running_at
 from clinical.worldmodel.shapes import DAYS_PER_YEAR
 from clinical.worldmodel.vocabulary import Vocabulary
 from pipelines.evaluation.figures import Floats
