@@ -138,7 +138,7 @@ def _course(name: str, readouts: list[Readout], timeline: Timeline) -> schemas.Q
     drawn.sort(key=lambda measured: measured.at)
     return schemas.QuantityCourse(
         name=name,
-        label=event_label(events[-1]) if events else words_of(name),
+        label=event_label(events[-1]) if events else _without_property(words_of(name)),
         code=first.code.key if first.code else "",
         unit=first.unit,
         measured=drawn[-_MAX_MEASUREMENTS:],
@@ -276,6 +276,11 @@ def window_of(horizon: Horizon) -> schemas.HorizonWindow:
         start_hours=horizon.start / _HOUR,
         end_hours=None if horizon.end is None else horizon.end / _HOUR,
     )
+
+
+def _without_property(name: str) -> str:
+    """LOINC's long names say in brackets which property is measured; the unit says that too."""
+    return name.partition(" [")[0]
 
 
 def words_of(name: str) -> str:

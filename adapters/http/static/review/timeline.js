@@ -36,7 +36,7 @@ export function timelinePanel(state, choose) {
   const { timeline } = state;
   let drawnWidth = 0;
   const draw = (width) => {
-    if (width === drawnWidth) return;
+    if (width === drawnWidth || width <= LEFT + RIGHT) return;
     drawnWidth = width;
     put(place, lanes(timeline, { days: chosen, isShort: isShort(state) }, width, (mark) => show(card, mark)));
   };

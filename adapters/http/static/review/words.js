@@ -39,8 +39,10 @@ export function measure(value) {
   return String(Number(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
 }
 
-// Numbers as sent may have a dozen digits; the source list shows them all.
-export const brief = (value) => value.replace(/\d+\.\d{3,}/g, (digits) => measure(Number(digits)));
+// Numbers as sent may have a dozen digits, and units are UCUM; the source list shows them as they are.
+export const brief = (value) =>
+  value.replace(/\d+\.\d{3,}/g, (digits) => measure(Number(digits)))
+    .replace(/^(\S*\d) (\S+)$/, (_, number, ucum) => `${number} ${unit(ucum)}`.trim());
 
 const UNITS = { "mm[Hg]": "mmHg", "/min": "/min", "{beats}/min": "beats/min", Cel: "°C", "1": "", "m2": "m²",
   "kg/m2": "kg/m²", "10*3/uL": "10³/µL", "10*6/uL": "10⁶/µL", "mL/min/{1.73_m2}": "mL/min/1.73 m²", "{score}": "", "[pH]": "" };
