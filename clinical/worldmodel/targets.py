@@ -5,6 +5,7 @@ memory or to anything before the window: a target that contained the past could 
 copying it. Only training uses it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,34 @@ def members(
     pair, horizon = torch.nonzero(inside & is_asked[event][:, None], as_tuple=True)
     window = question[pair] * num_horizons + horizon
     return WindowMembers(event[pair], window, delay[pair].float(), num_questions * num_horizons)
+
+
+def counted_windows(
+    batch: TimelineBatch,
+    row: Int[Tensor, " Q"],
+    day: Float[Tensor, " Q"],
+    may_enter: Bool[Tensor, " N"] | None,
+    counts: Sequence[int],
+    reach_days: float,
+) -> Float[Tensor, "Q C 2"]:
+    """From the question to its 16th, 64th, … next observation, as windows like any other.
+
+    Where fewer follow within the reach, the whole reach. Such a window knows by its length how busy
+    the future was: it teaches latents of even content, and is not for asking how much will happen.
+    """
+    whole = torch.tensor([[[0.0, reach_days]]], device=day.device).expand(len(row), 1, 2)
+    inside = members(batch, row, day, whole, may_enter)
+    # Events of a row are in the order in which they became known.
+    first = torch.searchsorted(inside.window, torch.arange(len(row), device=row.device))
+    sizes = torch.bincount(inside.window, minlength=len(row))
+    ends = []
+    for count in counts:
+        is_enough = sizes >= count
+        place = (first + count - 1).clamp(max=max(0, len(inside.delay) - 1))
+        last = inside.delay[place] if len(inside.delay) else whole[:, 0, 1]
+        ends.append(torch.where(is_enough, last, whole[:, 0, 1]))
+    end = torch.stack(ends, dim=1)
+    return torch.stack([torch.zeros_like(end), end], dim=-1)
 
 
 def _by_row(batch: TimelineBatch) -> tuple[Int[Tensor, " n"], Int[Tensor, " B1"]]:

@@ -12,6 +12,7 @@ import torch
 from clinical.errors import RejectedError
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.luck import Part
+from clinical.worldmodel.targets import counted_windows
 from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case, draw_day, lesson_of
 from pipelines.training.recipes import Recipe
@@ -33,6 +34,12 @@ class Share:
     number: int
 
 
+def require_enough(recipe: Recipe, num_patients: int, share: Share | None) -> None:
+    """That every process has a patient in each lesson; raises TooManyProcessesError."""
+    if share is not None and share.number > min(num_patients, recipe.patients_per_step):
+        raise TooManyProcessesError("a lesson has fewer patients than there are processes")
+
+
 class CaseLessons:
     """Lessons about cases; each bootstrap head has a resample of the patients of its own.
 
@@ -47,8 +54,7 @@ class CaseLessons:
         tensorizer: Tensorizer,
         share: Share | None = None,
     ) -> None:
-        if share is not None and share.number > min(len(cases), recipe.patients_per_step):
-            raise TooManyProcessesError("a lesson has fewer patients than there are processes")
+        require_enough(recipe, len(cases), share)
         self._recipe = recipe
         self._cases = cases
         self._tensorizer = tensorizer
@@ -58,13 +64,27 @@ class CaseLessons:
     def __call__(self, generator: torch.Generator) -> Lesson:
         """The questions of one lesson."""
         recipe, cases, draws = self._recipe, self._cases, self._draws
-        return draw_lesson(recipe, cases, draws, self._tensorizer, generator, self._share)
+        lesson = draw_lesson(recipe, cases, draws, self._tensorizer, generator, self._share)
+        return with_counted_windows(lesson, recipe) if recipe.counted_windows else lesson
 
 
 def _bootstrap(num_cases: int, recipe: Recipe) -> torch.Tensor:
     """How often each head's resample of the patients drew each patient (Poisson bootstrap)."""
     generator = torch.Generator().manual_seed(recipe.seed + 1)
     return torch.poisson(torch.ones(num_cases, recipe.model.num_heads), generator=generator)
+
+
+def with_counted_windows(lesson: Lesson, recipe: Recipe) -> Lesson:
+    """The lesson with the recipe's windows by number of observations beside those by the clock."""
+    counted = counted_windows(
+        lesson.future,
+        lesson.future_row,
+        lesson.day,
+        lesson.may_enter,
+        recipe.counted_windows,
+        recipe.model.windows_days[-1][1],
+    )
+    return replace(lesson, bounds=torch.cat([lesson.bounds, counted], dim=1))
 
 
 def draw_lesson(
@@ -82,11 +102,24 @@ def draw_lesson(
     bounds = torch.tensor(recipe.model.windows_days, dtype=torch.float32)
     bounds = bounds.expand(len(asked), -1, -1)
     bounds = torch.cat([bounds, _random_windows(len(asked), recipe, generator)], dim=1)
+    per_patient = recipe.questions_per_patient
+    return divided(asked, tensorizer, bounds, draws[chosen], per_patient, share)
+
+
+def divided(
+    asked: Sequence[tuple[Case, float]],
+    tensorizer: Tensorizer,
+    bounds: torch.Tensor,
+    bootstrap: torch.Tensor,
+    per_patient: int,
+    share: Share | None,
+) -> Lesson:
+    """The lesson of these questions, `per_patient` in a row of each patient; of it only the share."""
     if share is None:
-        return lesson_of(asked, tensorizer, bounds, draws[chosen])
-    position = torch.arange(len(asked)) // recipe.questions_per_patient
+        return lesson_of(asked, tensorizer, bounds, bootstrap)
+    position = torch.arange(len(asked)) // per_patient
     own = torch.nonzero(position % share.number == share.rank).squeeze(1)
-    lesson = lesson_of([asked[place] for place in own], tensorizer, bounds[own], draws[chosen][own])
+    lesson = lesson_of([asked[place] for place in own], tensorizer, bounds[own], bootstrap[own])
     return replace(lesson, part=_part(lesson, own, len(asked)))
 
 

@@ -43,6 +43,8 @@ class Recipe:
     lessons_per_step: int = 1
     """Whose gradients are added up; batch statistics and SIGReg are those of each lesson."""
     questions_per_patient: int = 4
+    counted_windows: tuple[int, ...] = ()
+    """Further windows of each question: to its 16th, 64th, … next observation."""
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warm_up_steps: int = 50

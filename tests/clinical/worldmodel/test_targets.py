@@ -6,7 +6,7 @@ from clinical.timeline.event import EventKind
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.batch import TimelineBatch, join
 from clinical.worldmodel.jepa import Jepa
-from clinical.worldmodel.targets import members
+from clinical.worldmodel.targets import counted_windows, members
 from clinical.worldmodel.tensorize import Tensorizer, day_of
 from tests.clinical.worldmodel.patients import (
     METFORMIN,
@@ -87,3 +87,27 @@ def test_windows_of_several_timelines_are_kept_apart(tensorizer: Tensorizer):
     for place, number in enumerate(row.tolist()):
         alone = members(batches[number], ROW, day[place : place + 1], BOUNDS)
         assert torch.equal(together[place], alone.counts)
+
+
+def test_a_window_by_count_ends_with_that_observation_and_holds_so_many(tensorizer: Tensorizer):
+    batch = tensorizer.timeline(timeline(*FUTURE))
+    found = counted_windows(batch, ROW, CUT, None, (2, 4, 6, 7), 90.0)
+    assert found[0, :, 0].tolist() == [0.0] * 4
+    assert found[0, :, 1].tolist() == [7.0, 40.0, 90.0, 90.0]  # the sixth comes after 91 days
+    assert members(batch, ROW, CUT, found).counts[:2].tolist() == [2, 4]
+
+
+def test_windows_by_count_are_those_of_each_question(tensorizer: Tensorizer):
+    batches = [tensorizer.timeline(made_up(number)) for number in (1, 2, 3)]
+    row = torch.tensor([2, 0, 1, 2])
+    day = torch.stack([b.bundle_day[0] + 5 for b in batches])[row]
+    together = counted_windows(join(batches), row, day, None, (3, 9), 365.0)
+    for place, number in enumerate(row.tolist()):
+        alone = counted_windows(batches[number], ROW, day[place : place + 1], None, (3, 9), 365.0)
+        assert torch.equal(together[place], alone[0])
+
+
+def test_nobody_has_a_window_by_count_after_the_last_observation(tensorizer: Tensorizer):
+    batch = tensorizer.timeline(timeline(*FUTURE))
+    found = counted_windows(batch, ROW, CUT + 500, None, (1,), 90.0)
+    assert found.tolist() == [[[0.0, 90.0]]]

@@ -105,3 +105,17 @@ def test_dropping_the_recent_stretch_hides_it_and_draws_nothing_when_off(
         changed = losses(replace(tiny, corruption=corruption), cases, tensorizer)[1]
         is_same = torch.equal(changed["total"], plain["total"])
         assert is_same is (share == 0.0)
+
+
+def test_windows_by_count_stand_beside_those_by_the_clock(
+    tiny: Recipe, cases: list[Case], tensorizer: Tensorizer
+):
+    recipe = replace(tiny, counted_windows=(2, 8))
+    plain, counted = (
+        CaseLessons(one, cases, tensorizer)(torch.Generator().manual_seed(1))
+        for one in (tiny, recipe)
+    )
+    assert torch.equal(counted.bounds[:, : plain.bounds.shape[1]], plain.bounds)
+    assert counted.bounds.shape[1] == plain.bounds.shape[1] + 2
+    _, parts = losses(recipe, cases, tensorizer)
+    assert all(torch.isfinite(part) for part in parts.values())
