@@ -176,8 +176,8 @@ function headline(risk, estimate) {
   const interval = estimate.intervals.at(-1);
   return [
     el("p", { class: "big" }, percent(estimate.estimate)),
-    el("p", { class: "quiet", title: "How far the predictor heads agree after calibration; not how far a single patient may differ." },
-      `${percent(interval.level)} range of the predictor heads ${percentRange(interval.low, interval.high)}`),
+    el("p", { class: "quiet", title: "How far the model's heads, each fitted on other patients, agree after calibration; not how far a single patient may differ." },
+      `${percent(interval.level)} range of the model’s heads ${percentRange(interval.low, interval.high)}`),
     sentence(risk, estimate.reliability),
   ];
 }
