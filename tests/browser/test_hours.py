@@ -118,7 +118,7 @@ def test_the_axes_and_ranges_of_a_stay_are_hours(browser: Browser, address: str)
     ranges = page.get_by_role("group", name="How far back")
     expect(ranges.get_by_role("button", name="all")).to_have_attribute("aria-pressed", "true")
     ranges.get_by_role("button", name="24 h").click()
-    expect(page.locator(".timeline")).to_contain_text("−18 h")
+    expect(page.locator(".timeline")).to_contain_text("−18 h", timeout=20_000)
     expect(ranges.get_by_role("button", name="24 h")).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".evidence").first).to_contain_text("before")
     assert witness.complaints == []

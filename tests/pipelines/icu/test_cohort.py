@@ -26,23 +26,25 @@ from pipelines.training.recipes import recipe
 _NUM_STAYS = 6
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def write_challenge(folder: Path, *, num_stays: int, num_hours: int) -> None:
     """A set-a of a few stays, a heart rate every hour; the even ones died."""
-    with tarfile.open(tmp_path / "set-a.tar.gz", "w:gz") as archive:
-        for number in range(_NUM_STAYS):
-            rows = [
-                f"00:00,{p},{v}"
-                for p, v in (("RecordID", 100 + number), ("Age", 60), ("Gender", 1))
-            ]
-            rows += [f"{hour:02d}:30,HR,{70 + number + hour % 5}" for hour in range(48)]
+    with tarfile.open(folder / "set-a.tar.gz", "w:gz") as archive:
+        for number in range(num_stays):
+            facts = (("RecordID", 100 + number), ("Age", 60), ("Gender", 1))
+            rows = [f"00:00,{name},{value}" for name, value in facts]
+            rows += [f"{h:02d}:30,HR,{70 + number % 7 + h % 5}" for h in range(num_hours)]
             content = "\n".join(["Time,Parameter,Value", *rows]).encode()
             member = tarfile.TarInfo(f"set-a/{100 + number}.txt")
             member.size = len(content)
             archive.addfile(member, BytesIO(content))
     lines = ["RecordID,SAPS-I,SOFA,Length_of_stay,Survival,In-hospital_death"]
-    lines += [f"{100 + n},6,1,5,-1,{int(n % 2 == 0)}" for n in range(_NUM_STAYS)]
-    (tmp_path / "Outcomes-a.txt").write_text("\n".join(lines))
+    lines += [f"{100 + n},6,1,5,-1,{int(n % 2 == 0)}" for n in range(num_stays)]
+    (folder / "Outcomes-a.txt").write_text("\n".join(lines))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_challenge(tmp_path, num_stays=_NUM_STAYS, num_hours=48)
     return tmp_path
 
 
