@@ -42,6 +42,9 @@ def train(  # noqa: PLR0913, PLR0917 - each is an option of the command
         str | None, typer.Option(help="Of the model; else synthea-small, or icu-open with --data.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    parallel: Annotated[
+        str, typer.Option(help="Under torchrun: ddp, or fsdp for weights that one GPU cannot hold.")
+    ] = "ddp",
     resume: Annotated[bool, typer.Option(help="Go on from where a run was cut off.")] = False,
     allow_unhealthy: Annotated[
         bool,
@@ -58,35 +61,42 @@ def train(  # noqa: PLR0913, PLR0917 - each is an option of the command
     from rich.progress import TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     from clinical.errors import ClinicalError  # noqa: PLC0415
+    from pipelines.training.processes import together  # noqa: PLC0415
     from pipelines.training.recipes import recipe as named  # noqa: PLC0415
-    from pipelines.training.run import Assignment, run  # noqa: PLC0415
+    from pipelines.training.run import Assignment, accompany, run  # noqa: PLC0415
 
     console = Console()
     try:
-        chosen = named(recipe, seed=seed, num_steps=steps)
-        source = _source(patients, data)
-        console.print(
-            f"{len(source.timelines)} patients, {sum(map(len, source.timelines))} events, "
-            f"{source.num_refused} records refused"
-        )
-        assignment = Assignment(
-            recipe=chosen,
-            timelines=source.timelines,
-            out=out,
-            name=name or source.name,
-            about=source.about,
-            setting=source.setting,
-            device=device,
-            is_resumed=resume,
-            may_be_unhealthy=allow_unhealthy,
-        )
-        columns = (
-            *Bar.get_default_columns()[:3],
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-        )
-        with Bar(*columns, console=console) as bar:
-            digest, report = run(assignment, say=console.print, watch=_Shown(bar))
+        with together(device, parallel) as processes:
+            console.quiet = processes is not None and not processes.is_first
+            chosen = named(recipe, seed=seed, num_steps=steps)
+            source = _source(patients, data)
+            console.print(
+                f"{len(source.timelines)} patients, {sum(map(len, source.timelines))} events, "
+                f"{source.num_refused} records refused"
+            )
+            assignment = Assignment(
+                recipe=chosen,
+                timelines=source.timelines,
+                out=out,
+                name=name or source.name,
+                about=source.about,
+                setting=source.setting,
+                device=device,
+                is_resumed=resume,
+                processes=processes,
+                may_be_unhealthy=allow_unhealthy,
+            )
+            if processes is not None and not processes.is_first:
+                accompany(assignment)
+                return
+            columns = (
+                *Bar.get_default_columns()[:3],
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[losses]}"),
+            )
+            with Bar(*columns, console=console) as bar:
+                digest, report = run(assignment, say=console.print, watch=_Shown(bar))
     except ClinicalError as error:
         console.print(f"[red]{error.code}[/]: {error}")
         raise typer.Exit(1) from error

@@ -16,7 +16,8 @@ from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.tensorize import Tensorizer, day_of
 from pipelines.icu.challenge import ADMISSION, read_stays
-from pipelines.training.dataset import Case, lesson_of
+from pipelines.training.dataset import Case
+from pipelines.training.lessons import Share, divided, require_enough
 from pipelines.training.recipes import Recipe
 from pipelines.training.setting import Labelled, Setting
 
@@ -69,9 +70,17 @@ def value_days(_: Case) -> Sequence[float]:
 class HourlyLessons:
     """Lessons about stays at moments that are uniform, or uniform on a log scale, since admission."""
 
-    def __init__(self, recipe: Recipe, cases: Sequence[Case], tensorizer: Tensorizer) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        cases: Sequence[Case],
+        tensorizer: Tensorizer,
+        share: Share | None = None,
+    ) -> None:
         """Each bootstrap head has a resample of the stays of its own."""
+        require_enough(recipe, len(cases), share)
         self._recipe, self._cases, self._tensorizer = recipe, cases, tensorizer
+        self._share = share
         generator = torch.Generator().manual_seed(recipe.seed + 1)
         shape = (len(cases), recipe.model.num_heads)
         self._draws = torch.poisson(torch.ones(shape), generator=generator)
@@ -85,7 +94,8 @@ class HourlyLessons:
         asked = [(self._cases[n], day) for n, day in zip(order.tolist(), days, strict=True)]
         bounds = torch.tensor(recipe.model.windows_days, dtype=torch.float32)
         bounds = bounds.expand(len(asked), -1, -1)
-        return lesson_of(asked, self._tensorizer, bounds, self._draws[order])
+        draws, per_patient = self._draws[order], recipe.questions_per_patient
+        return divided(asked, self._tensorizer, bounds, draws, per_patient, self._share)
 
 
 def draw_hours(num: int, generator: torch.Generator) -> torch.Tensor:

@@ -3,6 +3,8 @@
 Knows ranks, devices and how the ranks' numbers are brought together. Does not know what is trained.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
@@ -13,6 +15,7 @@ from torch import distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.nn import functional as collective
 
+from clinical.errors import RejectedError
 from clinical.worldmodel.ranks import Ranks
 
 
@@ -23,6 +26,12 @@ class Parallel(StrEnum):
     """Every rank holds all of them."""
     FSDP = "fsdp"
     """Every rank holds a share of each block's, and gathers them when the block runs (FSDP2)."""
+
+
+class UnknownParallelError(RejectedError):
+    """There is no such way to lay weights on processes."""
+
+    code = "training.unknown_parallel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,25 @@ class Processes:
 def are_started() -> bool:
     """Whether `torchrun` started this process."""
     return dist.is_available() and dist.is_torchelastic_launched()
+
+
+@contextmanager
+def together(device: str, parallel: str) -> Iterator[Processes | None]:
+    """The processes of `torchrun` for as long as it takes; None where this one is alone.
+
+    Raises:
+        UnknownParallelError
+    """
+    if parallel not in set(Parallel):
+        raise UnknownParallelError(f"weights lie as one of {', '.join(Parallel)}")
+    if not are_started():
+        yield None
+        return
+    processes = join(device, Parallel(parallel))
+    try:
+        yield processes
+    finally:
+        leave()
 
 
 def join(device: str, parallel: Parallel) -> Processes:

@@ -12,12 +12,9 @@ from typing import Any
 
 import torch
 
-from adapters.units import conversion
-from clinical.errors import RejectedError
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.calibrated import Calibration
 from clinical.worldmodel.checkpoint import Checkpoint, save
-from clinical.worldmodel.fitting import fit
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.latents import recount_projection
 from clinical.worldmodel.probe import Probes
@@ -28,11 +25,13 @@ from pipelines.training.asking import Asked, put_questions
 from pipelines.training.behaviour import fit_behaviour
 from pipelines.training.calibrate import fit_calibration, platt_of
 from pipelines.training.card import FittedOutcome, documents
-from pipelines.training.dataset import Case, Split, by_split, case_of, digest_of
+from pipelines.training.dataset import Case, Split, by_split, digest_of
 from pipelines.training.diagnostics import diagnose
 from pipelines.training.evaluate import RiskFigures, ValueFigures, risk_figures, value_figures
 from pipelines.training.gates import Gate, refuse
-from pipelines.training.lessons import Lessons
+from pipelines.training.lessons import Lessons, Share
+from pipelines.training.preparing import Prepared, prepare
+from pipelines.training.processes import Processes
 from pipelines.training.prognosis import (
     OutcomeFigures,
     fit_familiarity_of,
@@ -47,22 +46,8 @@ from pipelines.training.setting import OUTPATIENT, Setting
 from pipelines.training.train import Progress, on_device, train
 from pipelines.training.watching import GateWatch, row
 
-# Units that a hospital may send instead of those in the training data; tried once per code.
-_UNITS_TEXT = (
-    "% 1 mg/dL g/dL g/L mg/L ug/dL ug/L ng/mL ng/dL pg/mL mmol/L umol/L nmol/L mol/L meq/L "
-    "mmol/mol 10*3/uL 10*9/L 10*6/uL 10*12/L /uL fL pg kg g [lb_av] [oz_av] cm m [in_i] [ft_i] "
-    "mm[Hg] kPa Cel [degF] K kg/m2 /min U/L [IU]/L m[IU]/L mL/min mL/min/{1.73_m2} mg/g mL L "
-    "{score} s min h mm/h"
-)
-COMMON_UNITS = tuple(_UNITS_TEXT.split())
 STATE_FILE = "unfinished.safetensors"
 _RECOUNT_LESSONS = 20
-
-
-class TooFewPatientsError(RejectedError):
-    """There are not enough patients to train, validate and calibrate."""
-
-    code = "training.too_few_patients"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +62,7 @@ class Assignment:
     setting: Setting = OUTPATIENT
     device: str = "cpu"
     is_resumed: bool = False
+    processes: Processes | None = None
     may_be_unhealthy: bool = False
     """Whether a checkpoint is written, and marked, where a decisive sign of health is missing."""
 
@@ -151,30 +137,16 @@ def _train(
 ) -> _Trained:
     recipe, device = assignment.recipe, assignment.device
     say("fitting the vocabulary")
-    vocabulary = fit(
-        splits[Split.TRAINING], conversion, common_units=COMMON_UNITS, config=recipe.vocabulary
-    )
-    tensorizer = Tensorizer(vocabulary, recipe.model.clock_days)
-    cases = {
-        split: [case for t in members if (case := case_of(t, tensorizer)) is not None]
-        for split, members in splits.items()
-    }
-    if min(len(members) for members in cases.values()) < 2:
-        raise TooFewPatientsError("too few patients with at least two moments on record")
+    prepared = prepare(recipe, splits)
+    vocabulary, tensorizer, cases = prepared.vocabulary, prepared.tensorizer, prepared.cases
     watches.lap("prepare")
     say("training")
     validation, training = cases[Split.VALIDATION], cases[Split.TRAINING]
     gate_watch = GateWatch(tensorizer, validation, training, recipe, say)
-    lessons = assignment.setting.lessons(recipe, training, tensorizer)
-    model = train(
-        recipe,
-        lessons,
-        vocabulary,
-        device=device,
-        watch=watch,
-        inspect=gate_watch,
-        state_file=_state_file(assignment),
-    )
+    # Amid training by several processes, none of them has the whole model: gates are judged after it.
+    inspect = gate_watch if assignment.processes is None else None
+    model = _learn(assignment, prepared, watch, inspect)
+    lessons = assignment.setting.lessons(recipe, training, tensorizer, None)
     _recount(model, lessons, recipe, device)
     watches.lap("train")
     say("asking about the patients set aside")
@@ -204,6 +176,33 @@ def _train(
     watches.lap("calibrate")
     history = [*gate_watch.history, row(recipe.num_steps, gates)]
     return _Trained(model, vocabulary, calibration, probes, values, risks, outcomes, gates, history)
+
+
+def accompany(assignment: Assignment) -> None:
+    """Train together with the process that does `run`, and leave the rest to it."""
+    prepared = prepare(assignment.recipe, by_split(assignment.timelines))
+    _learn(assignment, prepared, lambda _: None, None)
+
+
+def _learn(
+    assignment: Assignment,
+    prepared: Prepared,
+    watch: Callable[[Progress], None],
+    inspect: Callable[[int, Jepa], None] | None,
+) -> Jepa:
+    recipe, processes = assignment.recipe, assignment.processes
+    share = None if processes is None else Share(processes.rank, processes.number)
+    cases = prepared.cases[Split.TRAINING]
+    return train(
+        recipe,
+        assignment.setting.lessons(recipe, cases, prepared.tensorizer, share),
+        prepared.vocabulary,
+        device=assignment.device,
+        watch=watch,
+        inspect=inspect,
+        state_file=_state_file(assignment),
+        processes=processes,
+    )
 
 
 def _recount(model: Jepa, lessons: Lessons, recipe: Recipe, device: str) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from clinical.prediction.horizon import Horizon
 from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case
-from pipelines.training.lessons import CaseLessons, Lessons
+from pipelines.training.lessons import CaseLessons, Lessons, Share
 from pipelines.training.recipes import Recipe
 
 
@@ -36,7 +36,7 @@ def quiet_days(case: Case) -> Sequence[float]:
 class Setting:
     """The ways of one setting."""
 
-    lessons: Callable[[Recipe, Sequence[Case], Tensorizer], Lessons] = CaseLessons
+    lessons: Callable[[Recipe, Sequence[Case], Tensorizer, Share | None], Lessons] = CaseLessons
     days_of: Callable[[Case], Sequence[float]] = quiet_days
     labelled: Labelled | None = None
 

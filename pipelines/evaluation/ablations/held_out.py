@@ -24,8 +24,8 @@ from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case, Split, by_split, case_of, lesson_of
 from pipelines.training.diagnostics import diagnose
 from pipelines.training.lessons import CaseLessons
+from pipelines.training.preparing import COMMON_UNITS
 from pipelines.training.recipes import Recipe
-from pipelines.training.run import COMMON_UNITS
 from pipelines.training.train import Progress, train
 
 LOSSES = ("values", "measured", "happened")

@@ -3,14 +3,18 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from clinical.worldmodel import checkpoint
 from clinical.worldmodel.tensorize import Tensorizer
+from pipelines.cli import app
+from pipelines.samples import training_bundles
 from pipelines.training.dataset import Case
 from pipelines.training.lessons import CaseLessons, Share, TooManyProcessesError
 from pipelines.training.processes import Parallel
@@ -25,24 +29,27 @@ ROOT = Path(__file__).parents[3]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one and two processes of `torchrun` wrote."""
     folder = tmp_path_factory.mktemp("ranks")
-    running = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc-per-node", str(number), "-m", "tests.pipelines.training.ranks"),
-                str(folder),
-            ],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in (1, 2)
-    ]
+    running = [torchrun(number, "tests.pipelines.training.ranks", str(folder)) for number in (1, 2)]
     for process in running:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output[-4000:]
+        finished(process)
     return folder
+
+
+def torchrun(number: int, module: str, *words: str) -> subprocess.Popen[str]:
+    run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number))
+    return subprocess.Popen(
+        [sys.executable, *run, "-m", module, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output[-4000:]
+    return output
 
 
 @pytest.mark.parametrize("parallel", list(Parallel))
@@ -104,3 +111,22 @@ def test_a_lesson_needs_a_patient_for_every_process(
     few = replace(tiny, patients_per_step=3)
     with pytest.raises(TooManyProcessesError):
         CaseLessons(few, cases, tensorizer, Share(0, 4))
+
+
+def test_the_command_notices_torchrun_and_one_process_speaks(tmp_path: Path):
+    patients, out = tmp_path / "patients", tmp_path / "model"
+    patients.mkdir()
+    for place, (_, body) in enumerate(islice(training_bundles(), 24)):
+        (patients / f"{place}.json").write_bytes(body)
+    words = ["train", "--patients", str(patients), "--steps", "2", "--out", str(out)]
+    words += ["--name", "ours", "--parallel", "fsdp", "--allow-unhealthy"]
+    said = finished(torchrun(2, "pipelines", *words))
+    assert said.count("24 patients") == 1
+    assert checkpoint.load(out).fingerprint.name == "ours"
+
+
+def test_another_way_to_lay_weights_is_refused(tmp_path: Path):
+    words = ["train", "--parallel", "pipeline", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert "training.unknown_parallel" in result.output
