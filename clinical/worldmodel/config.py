@@ -90,6 +90,8 @@ class ModelConfig:
     life: a model of intensive care says nothing of them, rather than noise."""
     means_of: tuple[str, ...] = ()
     """Keys of the series whose expected value is said beside their quantiles."""
+    ranks_values: bool = False
+    """Whether the state sees running values as deciles rather than standard deviations: see `deciles`."""
     grounds_latents: bool = False
     """Whether the foretold latents must also say by themselves what will be measured: see `direct`."""
     weighs_horizons: bool = False

@@ -20,6 +20,7 @@ from clinical.worldmodel.batch import (
 )
 from clinical.worldmodel.config import ModelConfig, Target, Teacher
 from clinical.worldmodel.costing import Goals, energy
+from clinical.worldmodel.deciles import Deciles
 from clinical.worldmodel.direct import DirectReadout
 from clinical.worldmodel.embedding import EventEmbedding
 from clinical.worldmodel.encoder import NUM_AGE_FEATURES, BundleEncoder, age_features
@@ -116,6 +117,7 @@ class Jepa(nn.Module):
         self.direct = (
             DirectReadout(config, len(vocabulary.numeric)) if config.grounds_latents else None
         )
+        self.deciles = Deciles(vocabulary) if config.ranks_values else None
         # Last, so that the copy is of all that stands above.
         self.teacher: SlowCopy | None = None
         if config.teacher is Teacher.EMA:
@@ -202,6 +204,13 @@ class Jepa(nn.Module):
             running, day / self.config.clock_days, kept_series(batch, encoded.is_kept)[row]
         )
 
+    def seen(self, series: Float[Tensor, "Q S F"]) -> Float[Tensor, "Q S F"]:
+        """The running statistics as the state sees them."""
+        if self.deciles is None:
+            return series
+        ranked: Tensor = self.deciles(series)
+        return ranked
+
     def read_with(
         self,
         batch: TimelineBatch,
@@ -219,7 +228,7 @@ class Jepa(nn.Module):
         faded = self.memory.faded(encoded.memories[row, place], gap)
         total = (
             self.from_memory(faded.flatten(1))
-            + self.from_features(series.flatten(1))
+            + self.from_features(self.seen(series).flatten(1))
             + self.from_static(encoded.static[row])
             + self.from_age(age_features(day, batch.birth_day[row]))
         )

@@ -15,6 +15,8 @@ from clinical.worldmodel.shapes import DAYS_PER_YEAR
 
 NUM_RUNNING = 9  # count, mean, M2, minimum, maximum, first, last, last time, recent count
 NUM_FEATURES = 10
+VALUE_COLUMNS = (0, 1, 2, 3, 5)
+"""Of the features: last, minimum, maximum, mean and first, which are values of the series."""
 LAST = 0  # column of the features
 LIMIT = 20.0  # standard deviations; beyond, a value says no more to the network
 

@@ -80,6 +80,7 @@ def icu_small() -> Recipe:
             windows_days=tuple((start / 24, end / 24) for start, end in hours),
             clock_days=1 / 24,
             says_family_risks=False,
+            ranks_values=True,
             grounds_latents=True,
         ),
         loss=LossConfig(regulariser=0.1),

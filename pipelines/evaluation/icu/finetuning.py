@@ -1,4 +1,4 @@
-"""The whole network taught the outcome: design 7.15's recipe, with an average of its late weights.
+"""The whole network taught the outcome: after design 7.15, with an average of its late weights.
 
 Knows outcomes of the stays that it is taught, and of no others. From a network that was never trained
 it is the row "supervised only".
@@ -31,7 +31,7 @@ class FineTuning:
 
     num_epochs: int = 7
     stays_per_step: int = 64
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 0.01
     earlier: float = 0.3  # of the outcome asked at 12 to 48 hours
     grounding: float = 0.1

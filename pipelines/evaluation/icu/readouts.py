@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipelines.evaluation.figures import Floats
 
-STRENGTH = 0.003
+STRENGTH = 0.01
 """Inverse of the ridge penalty of a probe fitted to thousands of stays."""
 
 

@@ -24,11 +24,11 @@ from pipelines.evaluation.icu.splits import Split, fold, folds_of, taught_by, wh
 from pipelines.evaluation.icu.stays import StaySet, kept, read_set
 from pipelines.evaluation.icu.values import value_weight
 from pipelines.icu.challenge import StayOutcome, read_outcomes
-from pipelines.training.recipes import recipe
+from pipelines.training.recipes import Recipe, recipe
 
 LEARNED, ASKED = "set-a", "set-b-open"
 LEARNED_OUTCOMES, ASKED_OUTCOMES = "Outcomes-a.txt", "Outcomes-b-open.txt"
-NUM_STEPS, STAYS_PER_STEP, QUESTIONS_PER_STAY = 600, 48, 4
+NUM_STEPS, STAYS_PER_STEP, QUESTIONS_PER_STAY = 400, 48, 4
 """Of pretraining: the recipe's network, sized so that all its runs fit into the hour."""
 
 
@@ -139,9 +139,12 @@ def chosen(table: Table, folds: Sequence[Arms], taught: Taught) -> Choice:
 def sizes(num_steps: int | None = None) -> Sizes:
     """Those of the table, for an hour on two idle cores; `num_steps` of pretraining in place of its own."""
     found = recipe("icu-small")
-    table = replace(
-        found,
+    table = Recipe(
+        name=found.name,
         model=replace(found.model, max_actions=1),  # the data set holds none
+        loss=found.loss,
+        corruption=found.corruption,
+        vocabulary=found.vocabulary,
         num_steps=num_steps or NUM_STEPS,
         patients_per_step=STAYS_PER_STEP,
         questions_per_patient=QUESTIONS_PER_STAY,

@@ -12,8 +12,8 @@ from clinical.worldmodel.jepa import Encoded, Jepa, Reading
 from pipelines.evaluation.icu.lessons import ADMISSION_DAY
 from pipelines.evaluation.icu.stays import StaySet
 
-HOURS = tuple(float(hour) for hour in range(2, 49, 2))
-"""When a stay is read: every second hour to the end of the record."""
+HOURS = tuple(float(hour) for hour in range(4, 49, 4))
+"""When a stay is read: every fourth hour to the end of the record."""
 _AT_ONCE = 100
 
 
@@ -68,5 +68,6 @@ def states_of(
         batch = stays.joined(chunk.tolist())
         state, reading = read_hours(model, batch, model.encode(batch), hours)
         states.append(state)
-        series.append(reading.features.flatten(1)[len(hours) - 1 :: len(hours)])
+        seen = model.seen(reading.features)
+        series.append(seen.flatten(1)[len(hours) - 1 :: len(hours)])
     return States(torch.cat(states), torch.cat(series))
