@@ -13,13 +13,22 @@ from torch import Tensor
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.dataset import Case
-from pipelines.training.gates import Gate, at_least, below, positive, told, without_actions
+from pipelines.training.gates import (
+    Gate,
+    at_least,
+    below,
+    better,
+    positive,
+    told,
+    without_actions,
+)
 from pipelines.training.recipes import Recipe
 from pipelines.training.seen import Seen, look
 from pipelines.training.signs import (
     explained,
     lidar,
     lower_bound,
+    most_skill,
     nulls,
     own_to_nearest,
     rank,
@@ -50,7 +59,7 @@ def diagnose(
     fitted = look(model, tensorizer, training, recipe, generator)
     return [
         *_spread(seen, recipe, generator),
-        *_foretelling(seen, fitted, recipe),
+        *_foretelling(seen, fitted, recipe, generator),
         *_actions(seen, generator),
         *_shortcuts(seen, fitted),
         *_paths(seen, recipe),
@@ -79,7 +88,9 @@ def _spread(seen: Seen, recipe: Recipe, generator: torch.Generator) -> list[Gate
     ]
 
 
-def _foretelling(seen: Seen, fitted: Seen, recipe: Recipe) -> list[Gate]:
+def _foretelling(
+    seen: Seen, fitted: Seen, recipe: Recipe, generator: torch.Generator
+) -> list[Gate]:
     """Skill over three baselines for each window with rows enough."""
     gates = []
     for place, horizon in enumerate(recipe.model.horizons):
@@ -93,19 +104,21 @@ def _foretelling(seen: Seen, fitted: Seen, recipe: Recipe) -> list[Gate]:
                 _counts(fitted)[own], fitted.target[own], fitted.owner[own], _counts(seen)[rows]
             ),
         }
-        error = _error(seen.usual[rows], seen.target[rows])
-        gates += [
-            positive(
-                f"latent skill over {name}, {horizon.label}",
-                1 - error / _error(guess, seen.target[rows]),
-            )
-            for name, guess in baselines.items()
-        ]
+        own_errors = _errors(seen.usual[rows], seen.target[rows])
+        for name, guess in baselines.items():
+            errors = _errors(guess, seen.target[rows])
+            most = most_skill(own_errors, errors, seen.owner[rows], generator)
+            skill = 1 - float(own_errors.mean() / errors.mean())
+            gates.append(better(f"latent skill over {name}, {horizon.label}", skill, most))
     return gates
 
 
 def _counts(seen: Seen) -> Tensor:
     return torch.cat([seen.counts[seen.question], seen.facts[seen.question]], dim=1)
+
+
+def _errors(guess: Tensor, target: Tensor) -> Tensor:
+    return (guess - target).square().mean(1)
 
 
 def _error(guess: Tensor, target: Tensor) -> float:

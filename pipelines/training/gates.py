@@ -19,8 +19,8 @@ class UnhealthyModelError(RejectedError):
 class Gate:
     """What was found and what would be healthy.
 
-    `is_passed` is None where nothing is judged: the sign is only told, or does not apply (then
-    nothing was found). A missing starred sign fails the run.
+    `is_passed` is None where nothing is judged: the sign is only told, too few patients leave it
+    undecided, or it does not apply (then nothing was found). A missing starred sign fails the run.
     """
 
     name: str
@@ -39,7 +39,15 @@ class Gate:
         """In a word or three."""
         if self.is_passed is not None:
             return "yes" if self.is_passed else "**no**"
-        return "does not apply" if self.found is None else "told, not judged"
+        if self.found is None:
+            return "does not apply"
+        return "undecided" if self.is_starred else "told, not judged"
+
+    @property
+    def is_green(self) -> bool:
+        """Whether it is there beyond doubt, or nothing is asked."""
+        is_asked = self.is_starred and self.found is not None
+        return self.is_passed or (self.is_passed is None and not is_asked)
 
 
 def at_least(name: str, found: float, limit: float) -> Gate:
@@ -52,6 +60,15 @@ def at_least(name: str, found: float, limit: float) -> Gate:
 def positive(name: str, found: float) -> Gate:
     """Starred: above nothing."""
     return Gate(name=name, found=found, healthy="> 0", is_passed=found > 0, is_starred=True)
+
+
+def better(name: str, skill: float, most: float) -> Gate:
+    """Starred: better than a baseline; undecided where it is not, but the 95 % interval spans 0.
+
+    `most` is the upper end of that interval.
+    """
+    is_passed = True if skill > 0 else None if most > 0 else False
+    return Gate(name=name, found=skill, healthy="> 0", is_passed=is_passed, is_starred=True)
 
 
 def below(name: str, found: float, limit: float) -> Gate:

@@ -108,6 +108,20 @@ def lower_bound(
     return float(means.quantile(0.025))
 
 
+def most_skill(
+    own: Float[Tensor, " n"],
+    baseline: Float[Tensor, " n"],
+    owner: Int[Tensor, " n"],
+    generator: torch.Generator,
+) -> float:
+    """The upper end of the 95 % interval of `1 - own / baseline`, errors summed, owners resampled."""
+    num = int(owner.max()) + 1
+    sums = torch.zeros(2, num).index_add(1, owner, torch.stack([own, baseline]))
+    drawn = torch.randint(num, (_NUM_RESAMPLES, num), generator=generator)
+    totals = sums[:, drawn].sum(-1)
+    return float((1 - totals[0] / totals[1].clamp(min=1e-12)).quantile(0.975))
+
+
 def own_to_nearest(
     guess: Float[Tensor, "n L"],
     target: Float[Tensor, "n L"],

@@ -15,6 +15,7 @@ from adapters.clock import SystemClock
 from pipelines.evaluation.ablations.arms import ARMS, BASE, Arm
 from pipelines.evaluation.ablations.held_out import Patients, measure, patients
 from pipelines.evaluation.benchmark_file import BenchmarkRow, Better, measured
+from pipelines.training.gates import Gate
 from pipelines.training.patients import sample_timelines
 from pipelines.training.recipes import Recipe, recipe
 from pipelines.training.train import Progress
@@ -143,7 +144,7 @@ def _green(name: str, runs: dict[int, dict[str, Any]], size: Size) -> BenchmarkR
         seed: [
             f"{gate['name']} {gate['found']:.3f}"
             for gate in run["gates"]
-            if gate["is_passed"] is False and (gate["is_starred"] or not is_decisive_only)
+            if not Gate(**gate).is_green and (gate["is_starred"] or not is_decisive_only)
         ]
         for seed, run in runs.items()
     }
@@ -165,6 +166,6 @@ def _green(name: str, runs: dict[int, dict[str, Any]], size: Size) -> BenchmarkR
         note=(
             f"Recipe {_RECIPE}, {made.num_steps} steps, on the shipped patients: seeds on which "
             f"{'every decisive' if is_decisive_only else 'every judged'} sign of health is there on "
-            f"validation patients. Missing: {words or 'none'}."
+            f"validation patients; undecided is not there. Missing: {words or 'none'}."
         ),
     )

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from clinical.worldmodel.config import LossConfig
+from pipelines.training.gates import better
 from pipelines.training.signs import (
     explained,
     lidar,
     lower_bound,
+    most_skill,
     nulls,
     own_to_nearest,
     rank,
@@ -95,3 +97,16 @@ def test_a_straight_path_has_cosine_one_and_paths_do_not_join():
     owner = torch.tensor([0] * 5 + [1] * 5)
     assert straightness(back, owner) == pytest.approx(1)
     assert straightness(line[:2], owner[:2]) is None
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.9, "yes"), (1.02, "undecided"), (1.5, "**no**")])
+def test_a_skill_is_missing_only_where_the_patients_show_it(error: float, verdict: str):
+    baseline, owner = drawn(100, 1).squeeze(1).square() + 0.5, torch.arange(100) % 20
+    own = baseline * error + 0.3 * (drawn(100, 1, 1).squeeze(1))
+    own = own * (error * baseline.mean() / own.mean())
+    most = most_skill(own, baseline, owner, torch.Generator().manual_seed(0))
+    skill = 1 - float(own.mean() / baseline.mean())
+    gate = better("skill", skill, most)
+    assert skill == pytest.approx(1 - error, abs=1e-5)
+    assert gate.verdict == verdict
+    assert gate.is_green is (verdict == "yes")

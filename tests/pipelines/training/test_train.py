@@ -178,7 +178,7 @@ def test_where_a_decisive_sign_is_missing_nothing_is_written(
 ):
     """Twelve steps teach too little for the latents to be foretold."""
     assignment = Assignment(recipe=tiny, timelines=timelines, out=tmp_path, name="tiny", about=OWN)
-    with pytest.raises(UnhealthyModelError, match="latent skill"):
+    with pytest.raises(UnhealthyModelError, match="missing signs of health"):
         run(assignment)
     assert not (tmp_path / "manifest.json").exists()
     assert not (tmp_path / "weights.safetensors").exists()
