@@ -1,5 +1,6 @@
 """The wire format returns exactly what was put in, and refuses what it did not write."""
 
+import hashlib
 import string
 import time
 from dataclasses import replace
@@ -20,10 +21,12 @@ from clinical.prediction.action import Action
 from clinical.prediction.calibration import ReliabilityBin
 from clinical.prediction.contradiction import ContradictoryPlanError
 from clinical.prediction.horizon import Horizon, ImpossibleHorizonError
+from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.prediction import Capsule, Forecast
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.prediction.trajectory import LatentTrajectory
+from clinical.timeline.chain import Prefix
 from clinical.timeline.code import Code
 from clinical.timeline.event import Event, EventKind, Flag, Origin, Phase, Source, Standing
 from clinical.timeline.quantity import Comparator, Quantity, QuantityRange
@@ -211,6 +214,32 @@ def test_an_answer_comes_out_as_it_went_in(forecast: Forecast) -> None:
     assert isinstance(arrived, wire.ForecastAnswer)
     assert arrived.forecast == forecast
     assert arrived.forecast.output_digest == forecast.output_digest
+
+
+@settings(max_examples=30, deadline=None)
+@given(requests, timelines, st.binary(max_size=64), st.none() | moments, forecasts)
+def test_a_memory_goes_out_and_comes_back_to_the_last_bit(
+    request: PredictionRequest,
+    timeline: Timeline,
+    data: bytes,
+    known_until: datetime | None,
+    forecast: Forecast,
+) -> None:
+    memory = PatientMemory(
+        patient_id=timeline.patient_id,
+        manifest_digest="m",
+        prefix=Prefix(1, 300, known_until, "d"),
+        code_version="c",
+        torch_version="t",
+        device="cpu",
+        data=data,
+        digest=hashlib.sha256(data).hexdigest(),
+    )
+    for held in (memory, None):
+        asked = wire.decode_question(wire.encode_remembering_question(request, timeline, held))
+        assert asked == wire.RememberingAsked(request, timeline, held)
+    answer = wire.RememberingAnswer(Answered(forecast, (memory, memory)))
+    assert wire.decode_answer(wire.encode_answer(answer)) == answer
 
 
 def test_the_question_who_is_there_and_its_answer_come_out_as_they_went_in() -> None:
