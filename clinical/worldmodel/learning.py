@@ -106,7 +106,7 @@ def training_loss(
     parts = {"latent": match, "spread": spread} | grounding(raw, found, weight, ranks)
     parts["inverse"] = _inverse_loss(model, reading, aimed[0].targets, found, is_target, ranks)
     if model.means is not None:
-        expected = model.means(told, grounded.state, grounded.features, lesson.bounds)
+        expected = model.means(told, grounded.state, grounded.features, lesson.bounds, acted)
         parts["means"] = model.means.loss(
             expected, found.values, reading.features, lesson.bounds, lesson.bootstrap, ranks
         )

@@ -73,7 +73,9 @@ class Found:
 
 def run(choice: Choice, *, say: Callable[[str], None]) -> list[BenchmarkRow]:
     """Measure, gamma after gamma and seed after seed; a part that was finished is not measured again."""
-    parts = Parts(choice.folder, repr(asdict(choice.size)))
+    # The length of training is a choice of the recipe: what is not trained does not depend on it.
+    shared = {k: v for k, v in asdict(choice.size).items() if k != "num_steps"}
+    parts = Parts(choice.folder, repr(shared))
     found = {gamma: _found(choice, gamma, parts, say) for gamma in choice.gammas}
     return [
         row for gamma, each in found.items() if each.seeds for row in _rows(choice, gamma, each)

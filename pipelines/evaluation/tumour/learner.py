@@ -37,7 +37,8 @@ def recipe(seed: int, *, num_steps: int = 600, latent: float = 1.0) -> Recipe:
         name="tumour",
         model=ModelConfig(
             width=48,
-            latent=32,
+            latent=8,  # a day holds little: what a wide Gaussian would have to be filled with is noise
+            predictor_width=32,
             num_heads=1,
             num_buckets=records.NUM_BUCKETS,
             projector_width=64,
@@ -90,23 +91,29 @@ def joined(one: Courses, other: Courses) -> Courses:
 
 
 class TumourLessons:
-    """Questions on days of some patients, early days as often as late ones."""
+    """Questions on days of some patients, early days as often as late ones.
+
+    For half of the questions two days are drawn, and that which fewer treatments followed is asked
+    about: plans of few treatments are rare where each is given every other day, and are asked for too.
+    """
 
     def __init__(self, recipe: Recipe, cohort: Cohort) -> None:
         self._recipe = recipe
         self._cohort = cohort
         self._bounds = torch.tensor(WINDOWS, dtype=torch.float32)
+        self._num_ahead = torch.from_numpy(_treatments_ahead(cohort.courses))
 
     def __call__(self, generator: torch.Generator) -> Lesson:
         """The questions of one step."""
         size = self._recipe.patients_per_step
         rows = torch.randint(len(self._cohort), (size,), generator=generator)
         per_patient = self._recipe.questions_per_patient
-        luck = torch.rand(2, size, per_patient, generator=generator, dtype=torch.float64)
+        luck = torch.rand(5, size, per_patient, generator=generator, dtype=torch.float64)
         last = torch.from_numpy(self._cohort.courses.last)[rows][:, None]
-        uniform = (luck[1] * last).floor()
-        early = ((1 + last) ** luck[1] - 1).floor()
-        day = torch.where(luck[0] < 0.5, uniform, early).flatten()
+        one, other = _day(luck[0], luck[1], last), _day(luck[2], luck[3], last)
+        ahead = self._num_ahead[rows]
+        is_sparser = ahead.gather(1, other.long()) < ahead.gather(1, one.long())
+        day = torch.where((luck[4] < 0.5) & is_sparser, other, one).flatten()
         row = torch.arange(size).repeat_interleave(per_patient)
         batch = self._cohort.batch(rows.numpy())
         num = len(day)
@@ -121,6 +128,18 @@ class TumourLessons:
             followed_days=(last.flatten()[row] - day).float(),
             bootstrap=torch.ones(num, self._recipe.model.num_heads),
         )
+
+
+def _day(which: Tensor, where: Tensor, last: Tensor) -> Tensor:
+    """A day before the last: half of them drawn evenly, half log-uniformly."""
+    return torch.where(which < 0.5, where * last, (1 + last) ** where - 1).floor()
+
+
+def _treatments_ahead(courses: Courses) -> NDArray[np.int64]:
+    """How many treatments are given from each day on until the furthest window ends, `[n, T]`."""
+    given = np.pad(courses.chemo.astype(np.int64) + courses.radio, ((0, 0), (1, LONGEST)))
+    total = given.cumsum(axis=1)
+    return np.asarray(total[:, LONGEST:-1] - total[:, : -1 - LONGEST])
 
 
 class Forecaster:
@@ -171,8 +190,9 @@ class Forecaster:
         assert self.model.means is not None
         num, reach = chemo.shape
         bounds = torch.tensor(WINDOWS[:reach]).expand(num, -1, -1)
-        latents = self.model.predictor(reading.state, bounds, self.plan(chemo, radio))
-        expected = self.model.means(latents, reading.state, reading.features, bounds)
+        plan = self.plan(chemo, radio)
+        latents = self.model.predictor(reading.state, bounds, plan)
+        expected = self.model.means(latents, reading.state, reading.features, bounds, plan)
         z = expected[:, :, :, 0].mean(2).double().numpy()
         return np.asarray(self._scale.mean + self._scale.sd * z)
 

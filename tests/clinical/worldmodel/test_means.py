@@ -8,6 +8,7 @@ import torch
 from clinical.worldmodel.config import ModelConfig
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.means import Means
+from clinical.worldmodel.predictor import Plan
 from clinical.worldmodel.randomness import initialise
 from clinical.worldmodel.statistics import NUM_FEATURES
 from clinical.worldmodel.vocabulary import Vocabulary
@@ -34,10 +35,18 @@ def features_of(vocabulary: Vocabulary, weight: float, glucose: float) -> torch.
 BOUNDS = torch.tensor([[[0.0, 1.0], [1.0, 4.0]]])
 
 
-def said(means: Means, features: torch.Tensor) -> torch.Tensor:
+def plan_of(*days: float) -> Plan:
+    """One and the same action on each of these days."""
+    vectors = torch.ones(1, len(days), 8)
+    is_action = torch.ones(1, len(days), dtype=torch.bool)
+    return Plan(vectors, torch.tensor([days]), is_action, torch.ones(1, dtype=torch.bool))
+
+
+def said(means: Means, features: torch.Tensor, plan: Plan | None = None) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     latents = torch.randn(1, 2, 3, 8, generator=generator)
-    return means(latents, torch.randn(1, 8, generator=generator), features, BOUNDS)
+    state = torch.randn(1, 8, generator=generator)
+    return means(latents, state, features, BOUNDS, plan or Plan.usual_care(state))
 
 
 def test_a_change_is_in_proportion_to_the_last_value(means: Means, vocabulary: Vocabulary) -> None:
@@ -56,10 +65,28 @@ def test_with_nothing_learned_the_last_value_is_expected(
     means: Means, vocabulary: Vocabulary
 ) -> None:
     means.out.weight.zero_()
+    means.effect.weight.zero_()
     expected = said(means, features_of(vocabulary, 1.5, -0.5))
     assert expected.shape == (1, 2, 3, 2)
     torch.testing.assert_close(expected[..., 0], torch.full((1, 2, 3), 1.5))
     torch.testing.assert_close(expected[..., 1], torch.full((1, 2, 3), -0.5))
+
+
+def logarithm(means: Means, features: torch.Tensor, plan: Plan) -> torch.Tensor:
+    expected = said(means, features, plan)[..., 0]
+    last = features[:, means.series[0], 0]
+    return ((expected - last) / means.size(features)[:, 0] + 1).log()
+
+
+def test_effects_add_up_and_come_after_the_action(means: Means, vocabulary: Vocabulary) -> None:
+    features = features_of(vocabulary, 1.0, 0.0)
+    none = logarithm(means, features, plan_of())
+    one, other = (logarithm(means, features, plan_of(day)) for day in (0.5, 2.0))
+    both = logarithm(means, features, plan_of(0.5, 2.0))
+    torch.testing.assert_close(both - none, (one - none) + (other - none))
+    assert (one != none).all()
+    torch.testing.assert_close(other[:, 0], none[:, 0])  # the first window ends before day 2
+    assert (other[:, 1] != none[:, 1]).all()
 
 
 def test_the_loss_is_squared_in_sizes_and_divided_by_the_time_ahead(
