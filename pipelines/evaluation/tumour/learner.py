@@ -91,29 +91,23 @@ def joined(one: Courses, other: Courses) -> Courses:
 
 
 class TumourLessons:
-    """Questions on days of some patients, early days as often as late ones.
-
-    For half of the questions two days are drawn, and that which fewer treatments followed is asked
-    about: plans of few treatments are rare where each is given every other day, and are asked for too.
-    """
+    """Questions on days of some patients, early days as often as late ones."""
 
     def __init__(self, recipe: Recipe, cohort: Cohort) -> None:
         self._recipe = recipe
         self._cohort = cohort
         self._bounds = torch.tensor(WINDOWS, dtype=torch.float32)
-        self._num_ahead = torch.from_numpy(_treatments_ahead(cohort.courses))
 
     def __call__(self, generator: torch.Generator) -> Lesson:
         """The questions of one step."""
         size = self._recipe.patients_per_step
         rows = torch.randint(len(self._cohort), (size,), generator=generator)
         per_patient = self._recipe.questions_per_patient
-        luck = torch.rand(5, size, per_patient, generator=generator, dtype=torch.float64)
+        luck = torch.rand(2, size, per_patient, generator=generator, dtype=torch.float64)
         last = torch.from_numpy(self._cohort.courses.last)[rows][:, None]
-        one, other = _day(luck[0], luck[1], last), _day(luck[2], luck[3], last)
-        ahead = self._num_ahead[rows]
-        is_sparser = ahead.gather(1, other.long()) < ahead.gather(1, one.long())
-        day = torch.where((luck[4] < 0.5) & is_sparser, other, one).flatten()
+        uniform = (luck[1] * last).floor()
+        early = ((1 + last) ** luck[1] - 1).floor()
+        day = torch.where(luck[0] < 0.5, uniform, early).flatten()
         row = torch.arange(size).repeat_interleave(per_patient)
         batch = self._cohort.batch(rows.numpy())
         num = len(day)
@@ -128,18 +122,6 @@ class TumourLessons:
             followed_days=(last.flatten()[row] - day).float(),
             bootstrap=torch.ones(num, self._recipe.model.num_heads),
         )
-
-
-def _day(which: Tensor, where: Tensor, last: Tensor) -> Tensor:
-    """A day before the last: half of them drawn evenly, half log-uniformly."""
-    return torch.where(which < 0.5, where * last, (1 + last) ** where - 1).floor()
-
-
-def _treatments_ahead(courses: Courses) -> NDArray[np.int64]:
-    """How many treatments are given from each day on until the furthest window ends, `[n, T]`."""
-    given = np.pad(courses.chemo.astype(np.int64) + courses.radio, ((0, 0), (1, LONGEST)))
-    total = given.cumsum(axis=1)
-    return np.asarray(total[:, LONGEST:-1] - total[:, : -1 - LONGEST])
 
 
 class Forecaster:
