@@ -104,7 +104,7 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
                 case None:
                     answers[place] = wire.FingerprintAnswer(self.inference.fingerprint)
                 case wire.PlannableQuestion(actions=actions):
-                    answers[place] = wire.PlannableAnswer(self.planner.plannable(actions))
+                    answers[place] = self._plannable(actions)
                 case wire.RememberingAsked():
                     answers[place] = self._remembering(question)
                 case wire.PlansAsked(question=asked, timeline=timeline):
@@ -121,6 +121,12 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
         except Exception as error:  # noqa: BLE001 - as for a forecast
             return refusal(error)
         return wire.RememberingAnswer(answered)
+
+    def _plannable(self, actions: tuple[str, ...]) -> wire.Answer:
+        try:
+            return wire.PlannableAnswer(self.planner.plannable(actions))
+        except Exception as error:  # noqa: BLE001 - as for a forecast
+            return refusal(error)
 
     def _compare(self, question: PlanQuestion, timeline: Timeline) -> wire.Answer:
         try:
