@@ -145,7 +145,7 @@ def forecast_cost(
 def tumour(
     gammas: Annotated[str, typer.Option(help="Confoundings, with commas.")] = "0,1,2,3,4",
     seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "10,101,1010,10101,101010",
-    steps: Annotated[int, typer.Option(min=1, help="Of training, of each model.")] = 300,
+    steps: Annotated[int, typer.Option(min=1, help="Of training, of each model.")] = 500,
     folder: Annotated[Path, typer.Option(help="Where finished parts are kept.")] = Path(
         "var/bench/tumour"
     ),
@@ -234,15 +234,25 @@ def icu(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of pretraining instead of the table's.")
     ] = None,
+    only_kept: Annotated[
+        bool, typer.Option(help="Compute no network: write down what a run has finished so far.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the table into this SVG file as well.")
+    ] = None,
     record: _RECORD = True,
 ) -> None:
     """Outcomes and values of intensive care: training set to test set, against trees and others."""
     from pipelines.evaluation.icu import run as table  # noqa: PLC0415
 
-    _measure(
-        lambda say: table.run(data, cache, table.sizes(num_steps=steps), say),
-        record=record,
-    )
+    def rows(say: "Callable[[str], None]") -> "list[BenchmarkRow]":
+        sizes = table.sizes(num_steps=steps)
+        found = table.run(data, cache, sizes, say, only_kept=only_kept)
+        if picture is not None:
+            picture.write_text(found.picture, "utf-8")
+        return found.rows
+
+    _measure(rows, record=record)
 
 
 def every() -> None:

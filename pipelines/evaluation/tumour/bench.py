@@ -254,7 +254,7 @@ def _size(choice: Choice, found: Found) -> str:
         f"Size: {size.num_patients:,} patients to learn from, {size.num_test_patients:,} test "
         f"patients (one step: all days; sliding: day 0 and {100 * size.share_of_days:.0f} % of the "
         f"others, weighted), {len(found.seeds)} seeds, "
-        f"{size.num_steps} steps of 64 patients; trees on {size.tree_rows:,} days for each number of "
+        f"{size.num_steps} steps of 32 patients; trees on {size.tree_rows:,} days for each number of "
         "days ahead. The trees and both arms of ours learn from the same courses, each also as if "
         "its record had begun a day later, for nobody is treated on the first day of a published "
         "course; trees given the records as published stand beside them, and goals that are shares of "
