@@ -65,6 +65,10 @@ class Arms:
     parts: Parts
     seed: int
 
+    def has(self, *parts: str) -> bool:
+        """Whether all these parts of this split and seed were computed."""
+        return all(self.parts.has(self._name(part)) for part in parts)
+
     def _name(self, what: str) -> str:
         return f"{self.split.name}/{self.seed}/{what}"
 

@@ -22,6 +22,10 @@ class Parts:
     folder: Path
     say: Callable[[str], None]
 
+    def has(self, name: str) -> bool:
+        """Whether these named arrays were computed."""
+        return (self.folder / f"{name}.npz").exists()
+
     def arrays(self, name: str, compute: Callable[[], Mapping[str, Floats]]) -> dict[str, Floats]:
         """Named arrays."""
         path = self.folder / f"{name}.npz"

@@ -1,7 +1,7 @@
 """The rows of the table, from log odds and the outcomes of the test set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,50 +19,89 @@ from pipelines.evaluation.icu.values import Course
 from pipelines.evaluation.metrics import auroc, average_precision, recalibration
 
 COMMAND = "clinical bench icu --data FOLDER"
+GROUNDING_ONLY = "grounding only, frozen"
+
+
+SAID = ("trees", "boosted", "latent-finetuned", "latent-frozen")
+"""The parts without which a seed is not in the table."""
 
 
 @dataclass(frozen=True)
 class Answers:
     """All that is said of the test set, before its outcomes are known."""
 
+    seeds: tuple[int, ...]
     said: Mapping[str, Floats]  # log odds by readout, mean over seeds
     beside: Mapping[str, Floats]  # those of everyone else
     shots: Sequence[Shots]
-    course: Course
-    tree_medians: Floats
+    course: Course | None
+    tree_medians: Floats | None
 
     @classmethod
-    def of(cls, arms: Sequence[Arms], choice: Choice, sizes: Sizes) -> "Answers":
-        """From every seed."""
+    def of(
+        cls, arms: Sequence[Arms], choice: Choice, sizes: Sizes, *, only_kept: bool = False
+    ) -> "Answers":
+        """From every seed; `only_kept` leaves out what was not computed yet."""
+        if only_kept:
+            arms = [each for each in arms if each.has(*SAID)]
         said = said_by(arms, choice.frozen)
         said["joined"] = joined(said, choice.weights)
-        beside = {
-            "supervised only": [each.finetuned("untrained")["hours"][:, -1] for each in arms],
-            "GRU-D": [each.gru_d() for each in arms],
-            "next-event transformer, frozen": [arms[0].next_event()],
-            "untrained, frozen": [each.frozen("untrained")[choice.frozen] for each in arms],
-            "grounding only, frozen": [each.frozen("grounding")[choice.frozen] for each in arms],
-            "last value, age, sex": [each.last_values() for each in arms],
-        }
-        courses = [each.course()[1] for each in arms]
-        mean = np.mean([each.quantiles for each in courses], axis=0)
+        beside = {}
+        for name, (part, seeds) in _others(len(arms)).items():
+            asked = [each for each in arms[:seeds] if each.has(part) or not only_kept]
+            if len(asked) == seeds:
+                found = [_logits(each, part, choice) for each in asked]
+                beside[name] = np.mean(found, axis=0)
+        has_values = not only_kept or arms[0].parts.has(f"{arms[0].split.name}/tree-medians")
+        courses = [each.course()[1] for each in arms] if has_values else []
+        mean = np.mean([each.quantiles for each in courses], axis=0) if courses else None
         return cls(
+            seeds=tuple(each.seed for each in arms),
             said=said,
-            beside={name: np.mean(logits, axis=0) for name, logits in beside.items()},
+            beside=beside,
             shots=[few_shot.shots(arms, size, sizes.num_draws) for size in few_shot.SIZES],
-            course=Course(courses[0].truth, courses[0].last, mean),
-            tree_medians=arms[0].tree_medians(),
+            course=None if mean is None else Course(courses[0].truth, courses[0].last, mean),
+            tree_medians=arms[0].tree_medians() if has_values else None,
         )
+
+
+def _others(num_seeds: int) -> dict[str, tuple[str, int]]:
+    """The part of each competitor, and of how many seeds it is the mean."""
+    return {
+        "supervised only": ("untrained-finetuned", num_seeds),
+        "GRU-D": ("gru-d", num_seeds),
+        "next-event transformer, frozen": ("next-event", 1),
+        "untrained, frozen": ("untrained-frozen", num_seeds),
+        GROUNDING_ONLY: ("grounding-frozen", num_seeds),
+        "last value, age, sex": ("last-values", num_seeds),
+    }
+
+
+def _logits(arms: Arms, part: str, choice: Choice) -> Floats:
+    match part:
+        case "untrained-finetuned":
+            return arms.finetuned("untrained")["hours"][:, -1]
+        case "gru-d":
+            return arms.gru_d()
+        case "next-event":
+            return arms.next_event()
+        case "last-values":
+            return arms.last_values()
+        case _:
+            return arms.frozen(part.removesuffix("-frozen"))[choice.frozen]
 
 
 def all_rows(answers: Answers, choice: Choice, died: Floats, sizes: Sizes) -> list[BenchmarkRow]:
     """Every row; `died` is of the test set."""
+    sizes = replace(sizes, seeds=answers.seeds)
     note = _note(choice, sizes)
     rows = _auroc_rows(answers, died, sizes, note)
     rows += _difference_rows(answers, died, sizes, note)
     rows += _probability_rows(answers, choice, died, sizes, note)
     rows += [_few_shot_row(shots, died, sizes) for shots in answers.shots]
-    return rows + value_rows.rows(answers.course, answers.tree_medians, choice, sizes)
+    if answers.course is not None and answers.tree_medians is not None:
+        rows += value_rows.rows(answers.course, answers.tree_medians, choice, sizes)
+    return rows
 
 
 def _note(choice: Choice, sizes: Sizes) -> str:
@@ -155,7 +194,8 @@ def _difference_rows(answers: Answers, died: Floats, sizes: Sizes, note: str) ->
             note=f"AP of the joined readout less that of boosted trees, paired. {_sure(figure)}",
         )
     )
-    grounding = answers.beside["grounding only, frozen"]
+    if (grounding := answers.beside.get(GROUNDING_ONLY)) is None:
+        return rows
     figure = difference(auroc, died, said["frozen"], grounding)
     rows.append(
         row(

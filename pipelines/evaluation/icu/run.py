@@ -7,22 +7,24 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 
 from clinical.errors import RejectedError
 from pipelines.evaluation.benchmark_file import BenchmarkRow
 from pipelines.evaluation.icu.arms import Arms, Sizes
 from pipelines.evaluation.icu.choice import Choice, choose
+from pipelines.evaluation.icu.comparing import sampling_of
 from pipelines.evaluation.icu.finetuning import Taught
 from pipelines.evaluation.icu.parts import Parts
+from pipelines.evaluation.icu.picture import picture
 from pipelines.evaluation.icu.rows import Answers, all_rows
 from pipelines.evaluation.icu.splits import Split, fold, folds_of, taught_by, whole
 from pipelines.evaluation.icu.stays import StaySet, kept, read_set
 from pipelines.evaluation.icu.values import value_weight
+from pipelines.evaluation.metrics import reliability_curve
 from pipelines.icu.challenge import StayOutcome, read_outcomes
 from pipelines.training.recipes import Recipe, recipe
 
@@ -82,35 +84,40 @@ class Table:
 
 def parts_in(folder: Path, sizes: Sizes, say: Callable[[str], None]) -> Parts:
     """Parts of other sizes are other parts: they are kept apart by a digest of the sizes."""
-    digest = hashlib.sha256(repr(_chosen(sizes)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr(asdict(sizes)).encode()).hexdigest()[:12]
     return Parts(folder / digest, say)
 
 
-def _chosen(value: Any) -> Any:
-    """What differs from the defaults, so that a new field of some configuration makes no new table."""
-    if not is_dataclass(value):
-        return value
-    held = {field.name: (field, getattr(value, field.name)) for field in fields(value)}
-    return {
-        name: _chosen(own)
-        for name, (field, own) in held.items()
-        if own != (field.default_factory() if callable(field.default_factory) else field.default)
-    }
+@dataclass(frozen=True)
+class Measured:
+    """The rows, and their picture."""
+
+    rows: list[BenchmarkRow]
+    picture: str
 
 
-def run(folder: Path, cache: Path, sizes: Sizes, say: Callable[[str], None]) -> list[BenchmarkRow]:
-    """Measure; all rows of the table."""
+def run(
+    folder: Path,
+    cache: Path,
+    sizes: Sizes,
+    say: Callable[[str], None],
+    *,
+    only_kept: bool = False,
+) -> Measured:
+    """Measure; `only_kept` writes down what was computed so far, seeds that are not finished left out."""
     table = Table(folder, sizes, parts_in(cache, sizes, say))
     learned = table.learned()
     taught = taught_by(table.outcomes(LEARNED_OUTCOMES, learned))
-    folds = fold_arms(table, learned, taught)
-    choice = chosen(table, folds, taught)
+    choice = chosen(table, fold_arms(table, learned, taught), taught, only_kept=only_kept)
     asked = table.asked(learned)
     arms = whole_arms(table, whole(learned, taught, asked))
-    answers = Answers.of(arms, choice, sizes)
+    answers = Answers.of(arms, choice, sizes, only_kept=only_kept)
     # From here on the outcomes of the test set are known, and nothing is fitted any more.
-    died = [float(each.died_in_hospital) for each in table.outcomes(ASKED_OUTCOMES, asked)]
-    return all_rows(answers, choice, torch.tensor(died).double().numpy(), sizes)
+    outcomes = table.outcomes(ASKED_OUTCOMES, asked)
+    died = np.array([float(each.died_in_hospital) for each in outcomes])
+    rows = all_rows(answers, choice, died, sizes)
+    chances = choice.calibrated(choice.shipped, answers.said[choice.shipped])
+    return Measured(rows, picture(rows, reliability_curve(chances, died > 0, sampling_of(died))))
 
 
 def fold_arms(table: Table, learned: StaySet, taught: Taught) -> list[Arms]:
@@ -127,10 +134,14 @@ def whole_arms(table: Table, split: Split) -> list[Arms]:
     return [Arms(split, table.sizes, table.parts, seed) for seed in table.sizes.seeds]
 
 
-def chosen(table: Table, folds: Sequence[Arms], taught: Taught) -> Choice:
+def chosen(
+    table: Table, folds: Sequence[Arms], taught: Taught, *, only_kept: bool = False
+) -> Choice:
     """The choice, written down beside the parts."""
     died = taught.died.numpy().astype("float64")
-    weight = value_weight(folds[0].course()[1], folds[0].tree_medians())
+    weight = 0.5
+    if not only_kept or table.parts.has(f"{folds[0].split.name}/tree-medians"):
+        weight = value_weight(folds[0].course()[1], folds[0].tree_medians())
     choice = choose(folds, died, weight)
     choice.save(table.parts.folder / "choice.json")
     return choice

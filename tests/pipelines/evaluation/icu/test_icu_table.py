@@ -73,10 +73,14 @@ def test_no_outcome_of_the_test_set_is_needed_until_everything_is_said(folder: P
     before = {path: path.stat().st_mtime_ns for path in parts.rglob("*.npz")}
 
     hidden.rename(outcomes)
-    rows = {row.id: row for row in table.run(folder, cache, tiny(), told)}
+    measured = table.run(folder, cache, tiny(), told)
+    rows = {row.id: row for row in measured.rows}
 
     # With the outcomes at hand nothing was computed again: they can have changed no answer.
     assert {path: path.stat().st_mtime_ns for path in parts.rglob("*.npz")} == before
+    assert measured.picture.startswith("<svg")
+    kept = table.run(folder, cache, tiny(), told, only_kept=True)
+    assert [row.value for row in kept.rows] == [row.value for row in measured.rows]
     expected = {
         *(f"p12.death.auroc.{name}" for name in ("finetuned", "frozen", "joined", "boosted")),
         *(f"p12.death.delta.{name}" for name in ("finetuned", "frozen", "joined", "latent_loss")),
