@@ -237,9 +237,6 @@ def icu(
     only_kept: Annotated[
         bool, typer.Option(help="Compute no network: write down what a run has finished so far.")
     ] = False,
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw the table into this SVG file as well.")
-    ] = None,
     record: _RECORD = True,
 ) -> None:
     """Outcomes and values of intensive care: training set to test set, against trees and others."""
@@ -248,8 +245,8 @@ def icu(
     def rows(say: "Callable[[str], None]") -> "list[BenchmarkRow]":
         sizes = table.sizes(num_steps=steps)
         found = table.run(data, cache, sizes, say, only_kept=only_kept)
-        if picture is not None:
-            picture.write_text(found.picture, "utf-8")
+        if record:
+            table.PICTURE.write_text(found.picture, "utf-8")
         return found.rows
 
     _measure(rows, record=record)

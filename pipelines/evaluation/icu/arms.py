@@ -4,6 +4,7 @@ Each result is a kept part named by split, seed and competitor. Whatever is fitt
 stays learned from; of those asked about only the record is read.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -72,10 +73,9 @@ class Arms:
     def _name(self, what: str) -> str:
         return f"{self.split.name}/{self.seed}/{what}"
 
-    def _logits(self, what: str, found: Floats | Tensor) -> dict[str, Floats]:
-        return {what: np.asarray(found, dtype=np.float64)}
-
-    # The network.
+    def _kept(self, what: str, compute: Callable[[], Floats]) -> Floats:
+        name = self._name(what)
+        return self.parts.arrays(name, lambda: {"logits": compute()})["logits"]
 
     def _untrained(self) -> Jepa:
         model = Jepa(self.sizes.recipe.model, self.split.learned.vocabulary)
@@ -129,8 +129,6 @@ class Arms:
         }
         return {key: value.numpy() for key, value in found.items()}
 
-    # What it says.
-
     def frozen(self, arm: str = "latent") -> dict[str, Floats]:
         """A probe of each kind of state."""
         return self.parts.arrays(self._name(f"{arm}-frozen"), lambda: self._frozen(arm))
@@ -153,7 +151,7 @@ class Arms:
             tuning = replace(tuning, learning_rate=2 * tuning.learning_rate, num_epochs=epochs)
         clinician = fine_tune(self.network(arm), split.learned, split.places, split.taught, tuning)
         found = clinician.log_odds(split.asked, split.asked_places)
-        return self._logits("hours", found.numpy())
+        return {"hours": found.double().numpy()}
 
     def course(self) -> tuple[Course, Course]:
         """The values of the second day of those learned from and of those asked about."""
@@ -175,8 +173,6 @@ class Arms:
             for part, value in each.arrays().items()
         }
 
-    # What others say.
-
     @cached_property
     def tables(self) -> tuple[Floats, Floats]:
         """The summaries of the record's 48 hours."""
@@ -191,8 +187,7 @@ class Arms:
 
     def trees(self) -> Floats:
         """Boosted trees on the summaries."""
-        name = self._name("trees")
-        return self.parts.arrays(name, lambda: self._logits("logits", self._trees()))["logits"]
+        return self._kept("trees", self._trees)
 
     def _trees(self) -> Floats:
         learned, asked = self.tables
@@ -200,8 +195,7 @@ class Arms:
 
     def boosted(self) -> Floats:
         """Boosted trees on the summaries and the frozen, pooled states."""
-        name = self._name("boosted")
-        return self.parts.arrays(name, lambda: self._logits("logits", self._boosted()))["logits"]
+        return self._kept("boosted", self._boosted)
 
     def _boosted(self) -> Floats:
         states = self.states()
@@ -213,10 +207,7 @@ class Arms:
 
     def last_values(self) -> Floats:
         """A regression on the last values, age and sex."""
-        name = self._name("last-values")
-        return self.parts.arrays(name, lambda: self._logits("logits", self._last_values()))[
-            "logits"
-        ]
+        return self._kept("last-values", self._last_values)
 
     def _last_values(self) -> Floats:
         num_series = len(self.split.learned.vocabulary.numeric)
@@ -232,8 +223,7 @@ class Arms:
 
     def gru_d(self) -> Floats:
         """GRU-D, taught by the labels alone."""
-        name = self._name("gru-d")
-        return self.parts.arrays(name, lambda: self._logits("logits", self._gru_d()))["logits"]
+        return self._kept("gru-d", self._gru_d)
 
     def _gru_d(self) -> Floats:
         split, config = self.split, replace(self.sizes.gru, seed=self.seed)
@@ -243,8 +233,7 @@ class Arms:
 
     def next_event(self) -> Floats:
         """A probe of the last hidden state of a next-event transformer of as many parameters."""
-        name = self._name("next-event")
-        return self.parts.arrays(name, lambda: self._logits("logits", self._next_event()))["logits"]
+        return self._kept("next-event", self._next_event)
 
     def _next_event(self) -> Floats:
         split, vocabulary = self.split, self.split.learned.vocabulary
@@ -272,7 +261,7 @@ class Arms:
         learned, asked = self.course()
         name = f"{self.split.name}/tree-medians"
         return self.parts.arrays(
-            name, lambda: self._logits("medians", tree_medians(self.split, learned, asked))
+            name, lambda: {"medians": tree_medians(self.split, learned, asked)}
         )["medians"]
 
 

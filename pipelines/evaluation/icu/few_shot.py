@@ -13,8 +13,9 @@ from pipelines.evaluation.icu.readouts import probe_logits
 from pipelines.evaluation.metrics import auroc
 
 SIZES = (8, 32, 128)
-STATE = "pooled"
-PROBE_STRENGTHS = {8: 0.003, 32: 0.003, 128: 0.003}
+STATES = {8: "last", 32: "last", 128: "with_series"}
+"""What the probe is fitted to, by folds of the training set: the more labels, the more columns."""
+STRENGTH = 0.01
 
 
 def draws(died: Floats, size: int, num_draws: int, seed: int = 0) -> list[np.ndarray]:
@@ -27,15 +28,18 @@ def draws(died: Floats, size: int, num_draws: int, seed: int = 0) -> list[np.nda
     ]
 
 
-def probe(features: Floats, died: Floats, asked: Floats, rows: np.ndarray, size: int) -> Floats:
-    """Log odds from a ridge probe of the state."""
-    return probe_logits(features[rows], died[rows], asked, PROBE_STRENGTHS[size])
+def probe(features: Floats, died: Floats, asked: Floats, rows: np.ndarray) -> Floats:
+    """Log odds from a ridge probe."""
+    return probe_logits(features[rows], died[rows], asked, STRENGTH)
 
 
 def ensemble(features: Floats, died: Floats, asked: Floats, rows: np.ndarray) -> Floats:
     """Log odds from trees, their leaves small enough for so few rows."""
     config = trees.TreeConfig(num_trees=100, min_leaf=max(2, min(20, len(rows) // 8)))
-    return trees.risk_logits(features[rows], died[rows], asked, config=config)
+    # Trees cannot bin a column that none of the few rows has a value in.
+    is_said = np.isfinite(features[rows]).any(axis=0)
+    learned, given = features[rows][:, is_said], asked[:, is_said]
+    return trees.risk_logits(learned, died[rows], given, config=config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,9 @@ def _shots(arms: Sequence[Arms], size: int, num_draws: int) -> dict[str, Floats]
     found: dict[str, list[Floats]] = {"probes": [], "trees": [], "plain": []}
     for number, rows in enumerate(draws(died, size, num_draws)):
         each = arms[number % len(arms)]
-        learned, asked = (doubles(states, STATE) for states in each.states())
-        found["probes"].append(probe(learned, died, asked, rows, size))
+        learned, asked = (doubles(states, STATES[size]) for states in each.states())
+        found["probes"].append(probe(learned, died, asked, rows))
         table, given = each.tables
         found["trees"].append(ensemble(table, died, given, rows))
-        found["plain"].append(probe(table, died, given, rows, size))
+        found["plain"].append(probe(table, died, given, rows))
     return {name: np.stack(logits) for name, logits in found.items()}

@@ -19,7 +19,6 @@ from pipelines.evaluation.icu.values import Course
 from pipelines.evaluation.metrics import auroc, average_precision, recalibration
 
 COMMAND = "clinical bench icu --data FOLDER"
-GROUNDING_ONLY = "grounding only, frozen"
 
 
 SAID = ("trees", "boosted", "latent-finetuned", "latent-frozen")
@@ -33,6 +32,7 @@ class Answers:
     seeds: tuple[int, ...]
     said: Mapping[str, Floats]  # log odds by readout, mean over seeds
     beside: Mapping[str, Floats]  # those of everyone else
+    pairs: Mapping[int, Sequence[Floats]]  # by seed: frozen, with the latent losses and without
     shots: Sequence[Shots]
     course: Course | None
     tree_medians: Floats | None
@@ -52,6 +52,11 @@ class Answers:
             if len(asked) == seeds:
                 found = [_logits(each, part, choice) for each in asked]
                 beside[name] = np.mean(found, axis=0)
+        pairs = {
+            each.seed: [each.frozen(arm)[choice.frozen] for arm in ("latent", "grounding")]
+            for each in arms
+            if each.has("grounding-frozen") or not only_kept
+        }
         has_values = not only_kept or arms[0].parts.has(f"{arms[0].split.name}/tree-medians")
         courses = [each.course()[1] for each in arms] if has_values else []
         mean = np.mean([each.quantiles for each in courses], axis=0) if courses else None
@@ -59,6 +64,7 @@ class Answers:
             seeds=tuple(each.seed for each in arms),
             said=said,
             beside=beside,
+            pairs=pairs,
             shots=[few_shot.shots(arms, size, sizes.num_draws) for size in few_shot.SIZES],
             course=None if mean is None else Course(courses[0].truth, courses[0].last, mean),
             tree_medians=arms[0].tree_medians() if has_values else None,
@@ -72,7 +78,7 @@ def _others(num_seeds: int) -> dict[str, tuple[str, int]]:
         "GRU-D": ("gru-d", num_seeds),
         "next-event transformer, frozen": ("next-event", 1),
         "untrained, frozen": ("untrained-frozen", num_seeds),
-        GROUNDING_ONLY: ("grounding-frozen", num_seeds),
+        "grounding only, frozen": ("grounding-frozen", num_seeds),
         "last value, age, sex": ("last-values", num_seeds),
     }
 
@@ -194,14 +200,15 @@ def _difference_rows(answers: Answers, died: Floats, sizes: Sizes, note: str) ->
             note=f"AP of the joined readout less that of boosted trees, paired. {_sure(figure)}",
         )
     )
-    if (grounding := answers.beside.get(GROUNDING_ONLY)) is None:
+    if not answers.pairs:
         return rows
-    figure = difference(auroc, died, said["frozen"], grounding)
+    latent, grounding = np.mean(list(answers.pairs.values()), axis=0)
+    figure = difference(auroc, died, latent, grounding)
     rows.append(
         row(
             "p12.death.delta.latent_loss",
             figure,
-            sizes,
+            replace(sizes, seeds=tuple(answers.pairs)),
             note="Frozen state trained with latent and grounding losses less that of grounding alone: "
             f"same data, steps, seeds and readout. {_sure(figure)}",
         )

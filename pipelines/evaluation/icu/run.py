@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from clinical.errors import RejectedError
-from pipelines.evaluation.benchmark_file import BenchmarkRow
+from pipelines.evaluation.benchmark_file import FOLDER, BenchmarkRow
 from pipelines.evaluation.icu.arms import Arms, Sizes
 from pipelines.evaluation.icu.choice import Choice, choose
 from pipelines.evaluation.icu.comparing import sampling_of
@@ -30,6 +30,7 @@ from pipelines.training.recipes import Recipe, recipe
 
 LEARNED, ASKED = "set-a", "set-b-open"
 LEARNED_OUTCOMES, ASKED_OUTCOMES = "Outcomes-a.txt", "Outcomes-b-open.txt"
+PICTURE = FOLDER / "docs" / "icu.svg"
 NUM_STEPS, STAYS_PER_STEP, QUESTIONS_PER_STAY = 400, 48, 4
 """Of pretraining: the recipe's network, sized so that all its runs fit into the hour."""
 
