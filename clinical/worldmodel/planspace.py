@@ -122,7 +122,7 @@ class PlanSpace:
             self.model.cost(
                 self.reading, self.bounds, self.plan(some), self.goals, self.surprise(some)
             )
-            for some in plans.split(_CHUNK)
+            for some in torch.split(plans, _CHUNK)
         ]
         return torch.cat([e for e, _ in pieces]), torch.cat([p for _, p in pieces])
 

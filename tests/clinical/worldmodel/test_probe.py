@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clinical.worldmodel.probe import MalformedProbesError, Probe, Prognosis, Probes
+from clinical.worldmodel.probe import MalformedProbesError, Probe, Probes, Prognosis
 
 PROBE = Probe(name="death", mean=(1.0, -2.0), scale=(2.0, 0.5), weights=(0.5, 3.0), bias=-1.0)
 PROGNOSIS = Prognosis(
