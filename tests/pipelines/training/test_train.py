@@ -22,8 +22,9 @@ from pipelines.training.dataset import Case
 from pipelines.training.diagnostics import diagnose
 from pipelines.training.gates import UnhealthyModelError
 from pipelines.training.lessons import CaseLessons, draw_lesson
+from pipelines.training.preparing import TooFewPatientsError
 from pipelines.training.recipes import Recipe, UnknownRecipeError, recipe
-from pipelines.training.run import STATE_FILE, Assignment, TooFewPatientsError, run
+from pipelines.training.run import STATE_FILE, Assignment, run
 from pipelines.training.seen import look
 from pipelines.training.train import Progress, train
 from pipelines.training.watching import GateWatch
