@@ -171,6 +171,5 @@ def test_only_death_in_hospital_can_be_asked_until_discharge():
     code, unit = Code(CodeSystem.LOINC, "2339-0"), "mg/dL"
     timeline = Timeline.of(PATIENT, [event("g", at=120)])
     assert (
-        next_value(code, unit, timeline, ASKED_AT, UNTIL_DISCHARGE, convert=lambda *_: 1.0)
-        is None
+        next_value(code, unit, timeline, ASKED_AT, UNTIL_DISCHARGE, convert=lambda *_: 1.0) is None
     )
