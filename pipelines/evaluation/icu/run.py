@@ -14,13 +14,14 @@ import numpy as np
 
 from clinical.errors import RejectedError
 from pipelines.evaluation.benchmark_file import FOLDER, BenchmarkRow
+from pipelines.evaluation.icu.answers import Answers
 from pipelines.evaluation.icu.arms import Arms, Sizes
 from pipelines.evaluation.icu.choice import Choice, choose
 from pipelines.evaluation.icu.comparing import sampling_of
 from pipelines.evaluation.icu.finetuning import Taught
 from pipelines.evaluation.icu.parts import Parts
 from pipelines.evaluation.icu.picture import picture
-from pipelines.evaluation.icu.rows import Answers, all_rows
+from pipelines.evaluation.icu.rows import all_rows
 from pipelines.evaluation.icu.splits import Split, fold, folds_of, taught_by, whole
 from pipelines.evaluation.icu.stays import StaySet, kept, read_set
 from pipelines.evaluation.icu.values import value_weight
