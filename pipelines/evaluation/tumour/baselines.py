@@ -24,6 +24,7 @@ from pipelines.evaluation.tumour.simulator import (
     next_concentration,
 )
 
+NUM_TREES = 150
 _KILLED_PER_ALPHA = RADIO_DOSE + RADIO_DOSE**2 / ALPHA_OVER_BETA
 
 
@@ -173,7 +174,7 @@ class Trees:
             table = np.concatenate([features(courses, patient, day), plan], axis=1)
             change = courses.volume[patient, day + step] / now - 1
             model = HistGradientBoostingRegressor(
-                max_iter=150, learning_rate=0.1, max_leaf_nodes=31, random_state=self._seed
+                max_iter=NUM_TREES, learning_rate=0.1, max_leaf_nodes=31, random_state=self._seed
             )
             self._models[step] = model.fit(table, change, sample_weight=now**2)
         return self

@@ -145,6 +145,7 @@ def _error_row(
         f"{other[OURS].value:.3f}, trees {other[TREES].value:.3f}, filter {other['filter'].value:.3f}. "
         f"By seed: {', '.join(f'{value:.3f}' for value in ours.by_seed)}. "
         f"{published.context_of(tau, gamma) if kind is Generator.REFERENCE else ''}"
+        f"{published.TRIED if goal is not None and ours.value > goal else ''}"
         f"{_size(choice, found)}"
     )
     return _row(
@@ -175,7 +176,8 @@ def _latent_row(choice: Choice, gamma: float, found: Found, tau: int) -> Benchma
         note=(
             f"Error with the latent loss minus without it, all else equal (first weights, lessons, "
             f"steps), corrected, {_what(tau).lower()}, gamma {gamma:g}; below 0 the latent helps. "
-            f"By seed: {', '.join(f'{value:+.3f}' for value in gap.by_seed)}. {_size(choice, found)}"
+            f"By seed: {', '.join(f'{value:+.3f}' for value in gap.by_seed)}. "
+            f"{published.LATENT_TRIED if gap.value > 0 else ''}{_size(choice, found)}"
         ),
     )
 

@@ -177,7 +177,10 @@ def test_both_arms_start_alike_and_differ_in_the_weight_alone(tmp_path: Path) ->
     assert (ours.seed, ours.num_steps) == (other.seed, other.num_steps)
 
 
-def test_the_bench_keeps_what_it_finished_and_makes_the_rows(tmp_path: Path) -> None:
+def test_the_bench_keeps_what_it_finished_and_makes_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "NUM_TREES", 3)
     choice = Choice(gammas=(2.0,), seeds=(1, 2), size=TINY, folder=tmp_path)
     said: list[str] = []
     rows = {row.id: row for row in bench.run(choice, say=said.append)}
