@@ -141,7 +141,8 @@ def _error_row(
     note = (
         f"{_what(tau)}, gamma {gamma:g}, {kind} test generator, {days}. Against trees paired over "
         f"seeds and patients {gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] "
-        f"({100 * gap.value / trees.value:+.1f} %). {other_days.capitalize()}: ours "
+        f"({100 * gap.value / trees.value:+.1f} %)"
+        f"{_against_published_trees(methods)}. {other_days.capitalize()}: ours "
         f"{other[OURS].value:.3f}, trees {other[TREES].value:.3f}, filter {other['filter'].value:.3f}. "
         f"By seed: {', '.join(f'{value:.3f}' for value in ours.by_seed)}. "
         f"{published.context_of(tau, gamma) if kind is Generator.REFERENCE else ''}"
@@ -159,6 +160,18 @@ def _error_row(
             if " - " not in name and name != OURS and np.isfinite(each.value)
         },
         note=note,
+    )
+
+
+def _against_published_trees(methods: Mapping[str, Estimate]) -> str:
+    """The same against trees that were given the records as published; "" where they did not learn."""
+    gap, trees = methods[f"{OURS} - {TREES_AS_PUBLISHED}"], methods[TREES_AS_PUBLISHED]
+    if not np.isfinite(trees.value):
+        return ""
+    share = 100 * gap.value / trees.value
+    return (
+        f"; against trees given the records as published {gap.value:+.3f} "
+        f"[{gap.low:+.3f}, {gap.high:+.3f}] ({share:+.1f} %)"
     )
 
 
@@ -286,7 +299,7 @@ def _row(
             max(estimate.high, estimate.value),
         ),
         baselines=dict(baselines),
-        n=len(found.seeds),
+        n=sum(len(each.count) for each in next(iter(found.errors.values()))),
         seeds=found.seeds,
         command=COMMAND,
         note=note,
