@@ -68,7 +68,7 @@ class Recipe:
 
 def cpu_small() -> Recipe:
     """Two cores, about five minutes, the shipped patients (design 7.13a with the choices of 7.15)."""
-    return Recipe(name="cpu-small")
+    return Recipe(name="cpu-small", model=ModelConfig(compared_width=10))
 
 
 def icu_small() -> Recipe:
