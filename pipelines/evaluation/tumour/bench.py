@@ -213,6 +213,7 @@ def _plan_rows(choice: Choice, gamma: float, found: Found) -> list[BenchmarkRow]
             estimate=regrets[OURS],
             goal=10.0,
             unit="% of never treating",
+            num_plans=number * len(found.seeds),
             baselines={
                 WITHOUT: regrets[WITHOUT].value,
                 **{f"{name} treating": each.value for name, each in others.items()},
@@ -225,6 +226,7 @@ def _plan_rows(choice: Choice, gamma: float, found: Found) -> list[BenchmarkRow]
             estimate=gap,
             goal=0.0,
             unit="% of never treating",
+            num_plans=number * len(found.seeds),
             baselines={arm: each.value for arm, each in regrets.items()},
             note=(
                 "Regret with the latent loss minus without it; below 0 the latent helps. "
@@ -286,6 +288,7 @@ def _row(
     baselines: Mapping[str, float],
     note: str,
     unit: str = UNIT,
+    num_plans: int | None = None,
 ) -> BenchmarkRow:
     return measured(
         clock=SystemClock(),
@@ -299,7 +302,7 @@ def _row(
             max(estimate.high, estimate.value),
         ),
         baselines=dict(baselines),
-        n=sum(len(each.count) for each in next(iter(found.errors.values()))),
+        n=num_plans or sum(len(each.count) for each in next(iter(found.errors.values()))),
         seeds=found.seeds,
         command=COMMAND,
         note=note,
