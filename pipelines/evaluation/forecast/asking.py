@@ -1,11 +1,11 @@
 """Both models asked about one stay, from its record to its risk, with the seconds that it took."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,14 +21,14 @@ from pipelines.evaluation.forecast.risks import LowValue, low_from_futures, low_
 class Foretold:
     """By the world model: the probability of each head, and the seconds of the parts."""
 
-    by_head: Tensor
+    by_head: list[float]
     reading_s: float
     forecast_s: float
 
     @property
     def probability(self) -> float:
         """The mean of the heads."""
-        return float(self.by_head.mean())
+        return statistics.fmean(self.by_head)
 
     @property
     def seconds(self) -> float:
@@ -62,7 +62,7 @@ def foretell(
     took = time.perf_counter()
     window = model.config.windows_days.index((risk.start_days, risk.end_days))
     by_head = low_from_quantiles(risk, vocabulary, raw.quantiles[0, window])
-    return Foretold(by_head, middle - began, took - middle)
+    return Foretold(by_head.tolist(), middle - began, took - middle)
 
 
 def write(

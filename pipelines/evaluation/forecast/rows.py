@@ -1,7 +1,8 @@
 """The rows of the table of forecast cost, from what each seed measured."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,22 @@ class SeedResult:
     our_operations: float
     their_operations: float
     sizes: tuple[int, int]
+
+    def to_json(self) -> str:
+        """As text, so that a table goes on after the seeds that are done."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "SeedResult":
+        """The result that `to_json` wrote."""
+        fields = json.loads(text)
+        answers = [
+            Answer(
+                AskedStay(**answer["stay"]), Foretold(**answer["ours"]), Written(**answer["theirs"])
+            )
+            for answer in fields.pop("answers")
+        ]
+        return cls(answers=answers, **(fields | {"sizes": tuple(fields["sizes"])}))
 
 
 def rows(seeds: Sequence[SeedResult], note: str) -> list[BenchmarkRow]:

@@ -74,8 +74,19 @@ def run(folder: Path, *, size: Size, cache: Path, say: Callable[[str], None]) ->
     torch.set_num_threads(1)
     say("Reading the stays …")
     stays = kept(cache, lambda: read_set(folder / "set-a.tar.gz", recipe.model, recipe.vocabulary))
-    seeds = [_measure(stays, size, seed, say) for seed in range(size.num_seeds)]
+    seeds = [_kept_seed(stays, size, seed, cache.parent, say) for seed in range(size.num_seeds)]
     return rows(seeds, _note(seeds, size, len(stays)))
+
+
+def _kept_seed(
+    stays: StaySet, size: Size, seed: int, folder: Path, say: Callable[[str], None]
+) -> SeedResult:
+    """What an earlier run of the same size measured, or else what is measured now and kept."""
+    name = f"forecast-cost-{size.num_steps}-{size.num_asked}-{size.max_paths}-{seed}.json"
+    path = folder / name
+    if not path.exists():
+        path.write_text(_measure(stays, size, seed, say).to_json(), "utf-8")
+    return SeedResult.from_json(path.read_text("utf-8"))
 
 
 def _note(seeds: list[SeedResult], size: Size, num_stays: int) -> str:
@@ -92,7 +103,8 @@ def _note(seeds: list[SeedResult], size: Size, num_stays: int) -> str:
         "reading the record included; the transformer: reading it and futures of 24 h with kept keys "
         "and values, as many as give the mean variance of one bootstrap head, at most "
         f"{size.max_paths}. {num_stays:,} stays, four fifths to learn from, {size.num_steps} steps of "
-        f"{recipe_of(size, 0).patients_per_step} stays each (the transformer {_STAYS_OF_TRANSFORMER}, which takes it longer); {ours:,.0f} and {theirs:,.0f} parameters; "
+        f"{recipe_of(size, 0).patients_per_step} stays each (the transformer "
+        f"{_STAYS_OF_TRANSFORMER}, which takes it longer); {ours:,.0f} and {theirs:,.0f} parameters; "
         f"{events:.0f} events a future, {cut} cut short; one thread, one stay at a time."
     )
 
@@ -144,7 +156,7 @@ def _paths_for_the_same_variance(
     generator = torch.Generator().manual_seed(seed)
     for place in torch.randperm(len(asked), generator=generator)[:_PILOT_STAYS].tolist():
         told, written = _both(ours, theirs, stays, asked[place].place, _PILOT_PATHS)
-        heads.append(float(told.by_head.var()))
+        heads.append(statistics.variance(told.by_head))
         paths.append(written.probability * (1 - written.probability))
         useful.append(written.num_useful / _PILOT_PATHS)
     return statistics.fmean(paths) / statistics.fmean(heads) / statistics.fmean(useful)
