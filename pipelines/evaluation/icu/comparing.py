@@ -6,6 +6,8 @@ import numpy as np
 
 from pipelines.evaluation.figures import Figure, Floats, Sampling, Statistic, estimate
 
+RESAMPLES_OF_MANY = 300
+"""Where every resample is judged many times over."""
 Measure = Callable[[Floats, Floats], Statistic]
 """Outcome and score to a statistic of weighted rows, as in `pipelines.evaluation.metrics`."""
 
@@ -13,6 +15,11 @@ Measure = Callable[[Floats, Floats], Statistic]
 def sampling_of(had: Floats) -> Sampling:
     """Every row is a patient of its own."""
     return Sampling(patients=np.arange(len(had)))
+
+
+def value(measure: Measure, had: Floats, score: Floats) -> float:
+    """The value alone, of the rows as they are."""
+    return float(measure(had, score)(np.ones((1, len(had))))[0])
 
 
 def measured(measure: Measure, had: Floats, score: Floats) -> Figure:
@@ -37,4 +44,5 @@ def mean_difference(
         gap: Floats = mine - np.mean([each(weights) for each in theirs], axis=0)
         return gap
 
-    return estimate(statistic, sampling_of(had))
+    few = Sampling(patients=np.arange(len(had)), resamples=RESAMPLES_OF_MANY)
+    return estimate(statistic, few if len(scores) > 1 else sampling_of(had))

@@ -8,7 +8,7 @@ import numpy as np
 from pipelines.evaluation.baselines import trees
 from pipelines.evaluation.figures import Figure, Floats
 from pipelines.evaluation.icu.arms import Arms, doubles
-from pipelines.evaluation.icu.comparing import mean_difference, measured
+from pipelines.evaluation.icu.comparing import mean_difference, value
 from pipelines.evaluation.icu.readouts import probe_logits
 from pipelines.evaluation.metrics import auroc
 
@@ -59,7 +59,7 @@ class Shots:
         """Mean AUROC of each."""
         named = {"frozen": self.probes, "trees": self.trees, "ridge on the summaries": self.plain}
         return {
-            name: float(np.mean([measured(auroc, died, each).value for each in logits]))
+            name: float(np.mean([value(auroc, died, each) for each in logits]))
             for name, logits in named.items()
         }
 

@@ -12,7 +12,7 @@ from pipelines.evaluation.icu import value_rows
 from pipelines.evaluation.icu.answers import Answers
 from pipelines.evaluation.icu.arms import Sizes
 from pipelines.evaluation.icu.choice import Choice
-from pipelines.evaluation.icu.comparing import difference
+from pipelines.evaluation.icu.comparing import difference, value
 from pipelines.evaluation.icu.comparing import measured as figure_of
 from pipelines.evaluation.icu.few_shot import Shots
 from pipelines.evaluation.metrics import auroc, average_precision, recalibration
@@ -75,18 +75,13 @@ def row(id_: str, figure: Figure, sizes: Sizes, **fields: Any) -> BenchmarkRow:
 
 def _auroc_rows(answers: Answers, died: Floats, sizes: Sizes, note: str) -> list[BenchmarkRow]:
     everyone = {**answers.said, **answers.beside}
-    values = {
-        name: figure_of(auroc, died, logits).value or 0.0 for name, logits in everyone.items()
-    }
+    values = {name: value(auroc, died, logits) for name, logits in everyone.items()}
     rows = []
     for name in ("finetuned", "frozen", "boosted", "joined"):
         beside = {other: value for other, value in values.items() if other != name}
         figure = figure_of(auroc, died, answers.said[name])
         rows.append(row(f"p12.death.auroc.{name}", figure, sizes, baselines=beside, note=note))
-    precision = {
-        name: figure_of(average_precision, died, logits).value or 0.0
-        for name, logits in everyone.items()
-    }
+    precision = {name: value(average_precision, died, logits) for name, logits in everyone.items()}
     figure = figure_of(average_precision, died, answers.said["joined"])
     del precision["joined"]
     rows.append(
@@ -186,6 +181,8 @@ def _probability_rows(
     intercept = figure_of(_intercept, died, chances[shipped])
     if slope.value is None:  # a readout without a miss has no slope
         return rows
+    # One row has one bound: the one that the slope is nearer to.
+    bound = (Better.LOWER, 1.1) if slope.value > 1 else (Better.HIGHER, 0.9)
     within = "within" if 0.9 <= slope.value <= 1.1 else "not within"
     rows += [
         row(
@@ -193,7 +190,8 @@ def _probability_rows(
             slope,
             sizes,
             unit="slope",
-            goal=0.9,
+            better=bound[0],
+            goal=bound[1],
             note=f"{what} The goal is 0.9 to 1.1: {within}.",
         ),
         row("p12.death.intercept", intercept, sizes, unit="log odds", note=what),
