@@ -50,7 +50,7 @@ TRIED = (
 
 
 def goal_of(kind: Generator, tau: int, gamma: float, trees: float) -> float | None:
-    """The goal of a row; `trees` is what they came to in the same run."""
+    """The goal of a row; `trees` is what the better ones came to in the same run."""
     if kind is Generator.CORRECTED and tau == 1:
         return round(AHEAD_OF_TREES * trees, 4)
     return _GOALS.get((kind, tau), {}).get(gamma)
