@@ -9,7 +9,7 @@ from clinical.worldmodel.behaviour import behaviour_of, probe_name, support_wind
 from clinical.worldmodel.costing import PARTS, Goals, energy, missed
 from clinical.worldmodel.families import FORETOLD
 from clinical.worldmodel.predictor import Plan
-from clinical.worldmodel.probe import Probe, Probes
+from clinical.worldmodel.probe import Probe, Probes, Prognosis
 from clinical.worldmodel.readout import RawReadouts
 from tests.clinical.worldmodel.conftest import SMALL
 
@@ -20,11 +20,15 @@ def _probe(name: str, bias: float) -> Probe:
     return Probe(name=name, mean=zeros, scale=ones, weights=zeros, bias=bias)
 
 
+def _prognosis(name: str) -> Prognosis:
+    return Prognosis(name=name, start_days=0.0, end_days=90.0, heads=(_probe(name, 4.0),))
+
+
 def test_an_action_is_asked_of_the_probe_of_its_name_and_window() -> None:
     assert support_window(SMALL).label == "0-90 d"
     probes = Probes(
         behaviour=(_probe(probe_name("a|1", SMALL), 2.0), _probe("a|2|0-365 d", 3.0)),
-        outcomes=(_probe(probe_name("a|3", SMALL), 4.0),),
+        outcomes=(_prognosis(probe_name("a|3", SMALL)),),
     )
     found = behaviour_of(probes, ("a|1", "a|2", "a|3"), SMALL, torch.zeros(1, SMALL.width))
     assert found.log_odds == {"a|1": 2.0}
