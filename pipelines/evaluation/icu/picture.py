@@ -1,4 +1,4 @@
-"""The table as a picture: differences to trees with their intervals, and calibration of what ships.
+"""The table as a picture: differences to trees with their intervals, and calibration of what the folds chose.
 
 Knows matplotlib, rows of the benchmark file and a reliability curve, nothing of how they were measured.
 """
@@ -68,6 +68,6 @@ def _calibration(axes: Axes, curve: Sequence[CurvePoint]) -> None:
     axes.errorbar(
         predicted, observed, yerr=[low, high], fmt="o", color=_INK, markersize=4, elinewidth=1
     )
-    axes.set_title("Calibration of the readout that ships")
+    axes.set_title("Calibration of the readout that the folds chose")
     axes.set_xlabel("predicted")
     axes.set_ylabel("observed")

@@ -51,7 +51,7 @@ def _note(choice: Choice, sizes: Sizes) -> str:
         f"Recipe {recipe.name}, {recipe.num_steps} steps ({stays:,} stays read) of pretraining without labels "
         f"a seed; log odds are means over the seeds. Chosen by {sizes.num_folds} folds of set-a, pretraining "
         f"inside the fold (out-of-fold AUROC: {held_out}): frozen state read as {choice.frozen}, joined with "
-        f"weights {weights}; the readout that ships is {choice.shipped}."
+        f"weights {weights}; the folds chose the {choice.shipped} readout; the shipped icu-open has the frozen state's probe alone."
     )
 
 
@@ -164,7 +164,7 @@ def _probability_rows(
     shipped = choice.shipped
     chances = {name: choice.calibrated(name, answers.said[name]) for name in answers.said}
     errors = {name: float(((chance - died) ** 2).mean()) for name, chance in chances.items()}
-    what = f"Of the readout that ships ({shipped}), calibrated by Platt on out-of-fold log odds."
+    what = f"Of the readout that the folds chose ({shipped}), calibrated by Platt on out-of-fold log odds."
     rows = [
         row(
             "p12.death.brier",
