@@ -96,7 +96,7 @@ def icu_small() -> Recipe:
 
 
 def gpu_10min() -> Recipe:
-    """One large GPU, under ten minutes (design 7.13b): about 35 million weights, not yet run on one.
+    """One large GPU, under ten minutes (design 7.13b): about 46 million weights, not yet run on one.
 
     A step is 1,024 patients in four lessons, so that each fits beside the network in 80 GiB.
     """
@@ -124,7 +124,7 @@ def gpu_10min() -> Recipe:
 
 
 def multi_gpu() -> Recipe:
-    """Several GPUs by `torchrun` (design 7.13c): about 220 million weights, not yet run on any.
+    """Several GPUs by `torchrun` (design 7.13c): about 240 million weights, not yet run on any.
 
     A lesson is split over the processes; the learning rate grew by the root of the batch.
     """
