@@ -81,6 +81,8 @@ def test_what_happened_among_similar_patients_is_shown_and_stays_while_the_item_
     expect(similar).to_contain_text("24 patients of this site")
     expect(similar).to_contain_text("of the usual distance between patients")
     expect(similar).to_contain_text("not a forecast")
+    # These are all that the site has, so they are as far as patients usually are.
+    expect(similar).to_contain_text("They are hardly nearer than patients of this site usually are")
     row = similar.locator(".similar-outcomes tbody tr").filter(has_text="Emergency visit").first
     expect(row).to_contain_text("50 % (31–69 %)")
     expect(row.locator("td").last).to_have_text("24")

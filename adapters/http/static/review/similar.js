@@ -34,6 +34,7 @@ function show(place, answer) {
   }
   put(place,
     el("p", {}, el("strong", {}, plural(answer.num_patients, "patient")), ` of this site, ${nearness(answer)}. ${answer.wording}`),
+    isFar(answer) && el("p", {}, "They are hardly nearer than patients of this site usually are: read this as what happened at the site, not as what happens to patients like this one."),
     el("table", { class: "similar-ages" },
       el("caption", {}, "Age at that moment"),
       el("thead", {}, el("tr", {}, answer.ages.map((band) => el("th", { scope: "col" }, dashed(band.label))))),
@@ -63,6 +64,9 @@ const nobody = (answer) =>
   answer.untold === "no_state"
     ? "Nothing is said of this patient, so there is nothing to compare."
     : `Not enough similar patients: at least ${answer.smallest_group} with a record afterwards are needed.`;
+
+// On a small record the nearest are simply everyone.
+const isFar = (answer) => answer.typical_distance > 0 && answer.median_distance > 0.9 * answer.typical_distance;
 
 function nearness(answer) {
   if (!answer.typical_distance) return "as near as can be";
