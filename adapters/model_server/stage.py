@@ -68,9 +68,11 @@ class ForecastStage(mosec.Worker, metaclass=_Configured):
         """The model of the options, on their device."""
         import torch  # noqa: PLC0415 - only the model process may load it
 
+        from adapters.determinism import compute_alike  # noqa: PLC0415 - reaches torch
         from clinical.worldmodel import checkpoint  # noqa: PLC0415 - reaches torch
 
         torch.set_num_threads(self.options.num_threads)
+        compute_alike(self.options.device)
         return checkpoint.load(self.options.checkpoint, device=self.options.device)
 
     @override

@@ -237,6 +237,7 @@ def icu(
     only_kept: Annotated[
         bool, typer.Option(help="Compute no network: write down what a run has finished so far.")
     ] = False,
+    device: Annotated[str, typer.Option(help="Where networks learn, such as cuda.")] = "cpu",
     record: _RECORD = True,
 ) -> None:
     """Outcomes and values of intensive care: training set to test set, against trees and others."""
@@ -244,7 +245,7 @@ def icu(
 
     def rows(say: "Callable[[str], None]") -> "list[BenchmarkRow]":
         sizes = table.sizes(num_steps=steps)
-        found = table.run(data, cache, sizes, say, only_kept=only_kept)
+        found = table.run(data, cache, sizes, say, only_kept=only_kept, device=device)
         if record:
             table.PICTURE.write_text(found.picture, "utf-8")
         return found.rows

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from adapters.determinism import compute_alike
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.randomness import initialise, seed_dropout
@@ -55,6 +56,7 @@ def train(
     every rank returns the same whole model.
     """
     device = device if processes is None else processes.device
+    compute_alike(device)
     run, step = _begin(recipe, vocabulary, device, processes)
     if state_file is not None and state_file.exists():
         restore(run, state_file, processes)
@@ -85,7 +87,7 @@ def _learn(
     share, totals = 1 / recipe.lessons_per_step, dict[str, torch.Tensor]()
     for _ in range(recipe.lessons_per_step):
         lesson = on_device(lessons(run.generator), device)
-        generator = run.generator if device == "cpu" else _on(run.generator, device)
+        generator = run.generator if device == "cpu" else on(run.generator, device)
         parts = step(lesson, generator)
         (parts["total"] * share).backward()
         for name, part in parts.items():
@@ -103,7 +105,7 @@ def action_tokens(vocabulary: Vocabulary, device: str = "cpu") -> torch.Tensor:
     return torch.tensor(tokens, dtype=torch.int64, device=device)
 
 
-def _on(generator: torch.Generator, device: str) -> torch.Generator:
+def on(generator: torch.Generator, device: str) -> torch.Generator:
     """A generator on the device, seeded by the next number of the one on the CPU."""
     seed = int(torch.randint(2**62, (1,), generator=generator))
     return torch.Generator(device).manual_seed(seed)
@@ -131,7 +133,7 @@ def _dropout_generator(
 ) -> torch.Generator:
     """On one CPU the run's own; elsewhere one on the device, on every rank another."""
     if processes is None:
-        return generator if device == "cpu" else _on(generator, device)
+        return generator if device == "cpu" else on(generator, device)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     return torch.Generator(device).manual_seed(seed + processes.rank)
 

@@ -13,7 +13,7 @@ from clinical.worldmodel.vocabulary import Vocabulary
 from pipelines.evaluation.baselines.next_event import NextEvent, NextEventConfig
 from pipelines.training.lessons import Lessons
 from pipelines.training.recipes import Recipe
-from pipelines.training.train import Progress, schedule
+from pipelines.training.train import Progress, on, schedule
 
 
 def train_next_event(
@@ -22,17 +22,18 @@ def train_next_event(
     vocabulary: Vocabulary,
     config: NextEventConfig,
     *,
+    device: str = "cpu",
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> NextEvent:
-    """The trained transformer: `recipe` says the steps, the learning rate and the seed.
+    """The trained transformer, on the CPU: `recipe` says the steps, the learning rate and the seed.
 
     It learns to continue the whole record of each patient in a lesson. `watch` is told the losses.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     model = NextEvent(config, vocabulary)
     initialise(model, generator)
-    seed_dropout(model, generator)
-    model.train()
+    seed_dropout(model, generator if device == "cpu" else on(generator, device))
+    model.to(device).train()
     plain = [w for n, w in model.named_parameters() if w.ndim < 2 or "token" in n or "waited" in n]
     decayed = [w for w in model.parameters() if all(w is not other for other in plain)]
     groups = [
@@ -43,11 +44,11 @@ def train_next_event(
     for step in range(recipe.num_steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * schedule(step, recipe)
-        parts = model.loss(lessons(generator).future)
+        parts = model.loss(lessons(generator).future.to(device))
         optimiser.zero_grad(set_to_none=True)
         parts["total"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), recipe.max_gradient_norm)
         optimiser.step()
         losses = {name: float(part.detach()) for name, part in parts.items()}
         watch(Progress(step + 1, recipe.num_steps, losses))
-    return model.eval()
+    return model.to("cpu").eval()

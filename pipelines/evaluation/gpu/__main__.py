@@ -9,38 +9,39 @@ installed, and nothing is fetched. The rows go into the benchmark file by `clini
 
 import argparse
 import json
-import os
+import pickle
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from adapters.clock import SystemClock
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.fitting import fit
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.tensorize import Tensorizer
+from clinical.worldmodel.vocabulary import Vocabulary
 from pipelines.evaluation.gpu.measuring import (
-    Serving,
-    Speed,
+    COMPARED,
     answers,
     apart,
     matmul_rate,
+    same_bits,
     serving_speed,
     training_speed,
 )
 from pipelines.evaluation.gpu.patients import made_up
+from pipelines.evaluation.gpu.rows import Found, rows_of
 from pipelines.icu.challenge import read_stays
 from pipelines.training.dataset import Case, case_of
 from pipelines.training.lessons import CaseLessons
 from pipelines.training.recipes import RECIPES, Recipe, recipe
 
-# Dense bfloat16 peaks of the vendor's data sheets, in operations per second.
-_PEAKS = {"H200": 989e12, "H100 NVL": 835e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12}
-_COMPARED = 16  # patients whose answers are compared
+_FITTED = 32  # made-up patients to whom the vocabulary is fitted
+_SHARES = 32  # in which the others are written, side by side
 
 
 def main(words: list[str]) -> None:
@@ -49,22 +50,34 @@ def main(words: list[str]) -> None:
     began = time.perf_counter()
     chosen = _recipe(options)
     _say(began, "writing patients")
-    timelines = _timelines(options)
-    vocabulary = fit(timelines, _same_unit, config=chosen.vocabulary)
-    tensorizer = Tensorizer(vocabulary, chosen.model.clock_days)
-    cases = [case for t in timelines if (case := case_of(t, tensorizer)) is not None]
-    _say(began, f"{len(cases)} patients, {sum(map(len, timelines)):,} events; training")
+    cases, vocabulary, tensorizer = _patients(options, chosen)
+    num_events = sum(sum(case.whole.num_events) for case in cases)
+    _say(began, f"{len(cases)} patients, {num_events:,} events; training")
     lessons = CaseLessons(chosen, cases, tensorizer)
     speed = training_speed(chosen, lessons, vocabulary, options.device, options.seconds)
     _say(began, f"{speed.num_steps} steps, {speed.events_per_s:,.0f} events/s; serving")
-    batches = [case.whole for case in cases[:_COMPARED]]
+    batches = [case.whole for case in cases[:COMPARED]]
     served = [
         serving_speed(speed.model, batches, size, chosen, options.repetitions)
         for size in options.sizes
     ]
     _say(began, "comparing with a CPU")
     differences = _differences(speed.model, cases, chosen, options.device)
-    rows = _rows(options, chosen, speed, served, differences, time.perf_counter() - began)
+    _say(began, "the same again")
+    found = Found(
+        recipe=chosen,
+        patients=f"{options.patients} {'stays of PhysioNet 2012' if options.data else 'made-up patients'}",
+        device=options.device,
+        commit=options.commit,
+        repetitions=options.repetitions,
+        speed=speed,
+        served=served,
+        differences=differences,
+        same=same_bits(chosen, cases, tensorizer, vocabulary, options.device),
+        product_rate=matmul_rate(options.device, 8192 if options.device != "cpu" else 512),
+        seconds=time.perf_counter() - began,
+    )
+    rows = rows_of(found)
     options.out.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", "utf-8")
     for row in rows:
         _say(began, f"{row['id']}: {row['value']:.4g} {row['unit']}")
@@ -94,10 +107,37 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     return chosen
 
 
-def _timelines(options: argparse.Namespace) -> list[Timeline]:
+def _patients(
+    options: argparse.Namespace, chosen: Recipe
+) -> tuple[list[Case], Vocabulary, Tensorizer]:
     if options.data is not None:
-        return [stay.timeline for stay in read_stays(options.data)[: options.patients]]
-    return [made_up(number, options.bundles) for number in range(options.patients)]
+        timelines = [stay.timeline for stay in read_stays(options.data)[: options.patients]]
+    else:
+        timelines = _made_up(range(min(_FITTED, options.patients)), options.bundles)
+    vocabulary = fit(timelines, _same_unit, config=chosen.vocabulary)
+    tensorizer = Tensorizer(vocabulary, chosen.model.clock_days)
+    if options.data is not None:
+        return _cases(timelines, tensorizer), vocabulary, tensorizer
+    shares = [range(start, options.patients, _SHARES) for start in range(_SHARES)]
+    # Nothing has started a thread of its own or touched the device yet.
+    with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
+        waiting = [pool.submit(_written, share, options.bundles, tensorizer) for share in shares]
+        cases = [pickle.loads(each.result()) for each in waiting]  # noqa: S301 - our own bytes
+    return [case for share in cases for case in share], vocabulary, tensorizer
+
+
+def _written(numbers: range, num_bundles: int, tensorizer: Tensorizer) -> bytes:
+    """The cases of some made-up patients; as bytes, for tensors would go by file descriptors."""
+    torch.set_num_threads(1)
+    return pickle.dumps(_cases(_made_up(numbers, num_bundles), tensorizer))
+
+
+def _made_up(numbers: range, num_bundles: int) -> list[Timeline]:
+    return [made_up(number, num_bundles) for number in numbers]
+
+
+def _cases(timelines: list[Timeline], tensorizer: Tensorizer) -> list[Case]:
+    return [case for t in timelines if (case := case_of(t, tensorizer)) is not None]
 
 
 def _same_unit(unit: str, to: str) -> tuple[float, float] | None:
@@ -107,122 +147,13 @@ def _same_unit(unit: str, to: str) -> tuple[float, float] | None:
 
 def _differences(model: Jepa, cases: list[Case], chosen: Recipe, device: str) -> dict[str, float]:
     """Against float32 on the CPU: float32 on the device, and bfloat16 there."""
-    batches = [case.whole for case in cases[:_COMPARED]]
+    batches = [case.whole for case in cases[:COMPARED]]
     exact = replace(chosen, bfloat16_on=())
     half = replace(chosen, bfloat16_on=(torch.device(device).type,))
     own = {name: answers(model, batches, how) for name, how in (("fp32", exact), ("bf16", half))}
     right = answers(model.cpu(), batches, exact)
     model.to(device)
     return {name: apart(told, right) for name, told in own.items()}
-
-
-def _rows(
-    options: argparse.Namespace,
-    chosen: Recipe,
-    speed: Speed,
-    served: list[Serving],
-    differences: dict[str, float],
-    seconds: float,
-) -> list[dict[str, Any]]:
-    device = _device_name(options.device)
-    peak = next((rate for name, rate in _PEAKS.items() if name in device), None)
-    reached = matmul_rate(options.device, 8192 if options.device != "cpu" else 512)
-    weights = sum(weight.numel() for weight in speed.model.parameters())
-    patients = "stays of PhysioNet 2012" if options.data else "made-up patients"
-    about = f"{device}, torch {torch.__version__}, recipe {chosen.name}, {weights:,} parameters. "
-    best, alone = max(served, key=lambda each: each.per_s), served[0]
-    common = _common(options, device)
-
-    def row(name: str, value: float, unit: str, note: str, **more: Any) -> dict[str, Any]:
-        given: dict[str, Any] = {
-            "better": "higher",
-            "goal": None,
-            "interval": None,
-            "baselines": {},
-            "n": 1,
-        }
-        fields = {"id": name, "value": value, "unit": unit, "note": about + note}
-        return given | common | fields | more
-
-    rows = [
-        row(
-            "gpu.train_tokens_s",
-            speed.events_per_s,
-            "events/s",
-            f"{speed.num_steps} steps of the ordinary loop on {options.patients} {patients}, drawing "
-            f"of lessons included; the whole script took {seconds:.0f} s.",
-            n=speed.num_steps,
-            baselines={
-                "bundles/s": speed.bundles_per_s,
-                "share of time drawing": speed.drawing_share,
-                "first loss": speed.losses[0],
-                "last loss": speed.losses[-1],
-            },
-        ),
-        row(
-            "gpu.train_peak_share",
-            speed.operations_per_s / (peak or reached),
-            "of 1",
-            "Operations of matrix products over "
-            + (
-                "the data sheet's dense bfloat16 peak." if peak else "one large bfloat16 product's."
-            ),
-            n=speed.num_steps,
-            baselines={
-                "operations/s": speed.operations_per_s,
-                "of one large product": speed.operations_per_s / reached,
-            },
-        ),
-        row(
-            "gpu.forecast_s",
-            best.per_s,
-            "forecasts/s",
-            f"All windows and readouts from the state, {best.size} patients at once.",
-            n=options.repetitions,
-            baselines={f"p50 ms at {each.size}": each.p50_ms for each in served}
-            | {f"p99 ms at {each.size}": each.p99_ms for each in served},
-        ),
-        row(
-            "gpu.p99_batch1_ms",
-            alone.p99_ms,
-            "ms",
-            f"All windows and readouts of {alone.size} patient at a time.",
-            better="lower",
-            n=options.repetitions,
-            baselines={"p50": alone.p50_ms},
-        ),
-    ]
-    return rows + [
-        row(
-            f"gpu.apart_{name}",
-            value,
-            "of 1",
-            f"Root mean square difference of state, latents and readouts from float32 on the CPU, "
-            f"{_COMPARED} patients.",
-            better="lower",
-            n=_COMPARED,
-        )
-        for name, value in differences.items()
-    ]
-
-
-def _common(options: argparse.Namespace, device: str) -> dict[str, Any]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "seeds": [],
-        "command": "python -m pipelines.evaluation.gpu",
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_gib": round(memory / 2**30),
-            "device": device,
-        },
-        "date": SystemClock().now().date().isoformat(),
-        "commit": options.commit,
-    }
-
-
-def _device_name(device: str) -> str:
-    return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)
 
 
 def _say(began: float, words: str) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,12 +13,18 @@ from clinical.worldmodel.batch import TimelineBatch, join
 from clinical.worldmodel.grounding import Lesson
 from clinical.worldmodel.jepa import Jepa, Reading
 from clinical.worldmodel.randomness import initialise, seed_dropout
+from clinical.worldmodel.tensorize import Tensorizer
 from clinical.worldmodel.vocabulary import Vocabulary
-from pipelines.training.lessons import Lessons
+from pipelines.training.dataset import Case
+from pipelines.training.lessons import CaseLessons, Lessons
 from pipelines.training.recipes import Recipe
 from pipelines.training.stepping import Step, autocast
 from pipelines.training.train import action_tokens, on_device, train
 
+COMPARED = 16
+"""Patients whose answers are compared."""
+_ALIKE = 64  # patients of the short trainings that are compared
+_ALIKE_STEPS = 3
 _WARM_UP_STEPS = 2
 _WARM_UP = 5
 
@@ -194,3 +200,26 @@ def answers(model: Jepa, batches: list[TimelineBatch], recipe: Recipe) -> torch.
 def apart(found: torch.Tensor, right: torch.Tensor) -> float:
     """Root mean square difference over the root mean square of what is right."""
     return float((found - right).square().mean().sqrt() / right.square().mean().sqrt())
+
+
+def same_bits(
+    recipe: Recipe,
+    cases: list[Case],
+    tensorizer: Tensorizer,
+    vocabulary: Vocabulary,
+    device: str,
+) -> float:
+    """The share of weights and of forecast numbers that two equal runs give alike in every bit."""
+    size = min(recipe.patients_per_step, len(cases), _ALIKE)
+    short = replace(
+        recipe, num_steps=_ALIKE_STEPS, patients_per_step=size, lessons_per_step=1, warm_up_steps=1
+    )
+
+    def run() -> torch.Tensor:
+        model = train(short, CaseLessons(short, cases, tensorizer), vocabulary, device=device)
+        weights = torch.cat([weight.detach().flatten().cpu() for weight in model.parameters()])
+        told = answers(model, [case.whole for case in cases[:COMPARED]], recipe)
+        return torch.cat([weights, told.flatten()])
+
+    one, other = run(), run()
+    return float((one.view(torch.int32) == other.view(torch.int32)).double().mean())

@@ -49,17 +49,22 @@ class Answers:
             if each.has("grounding-frozen") or not only_kept
         }
         has_values = not only_kept or arms[0].parts.has(f"{arms[0].split.name}/tree-medians")
-        courses = [each.course()[1] for each in arms] if has_values else []
-        mean = np.mean([each.quantiles for each in courses], axis=0) if courses else None
         return cls(
             seeds=tuple(each.seed for each in arms),
             said=said,
             beside=beside,
             pairs=pairs,
             shots=[few_shot.shots(arms, size, sizes.num_draws) for size in few_shot.SIZES],
-            course=None if mean is None else Course(courses[0].truth, courses[0].last, mean),
+            course=mean_course(arms) if has_values else None,
             tree_medians=arms[0].tree_medians() if has_values else None,
         )
+
+
+def mean_course(arms: Sequence[Arms]) -> Course:
+    """What the networks of all seeds say of those asked about, on average."""
+    courses = [each.course()[1] for each in arms]
+    mean = np.mean([each.quantiles for each in courses], axis=0)
+    return Course(courses[0].truth, courses[0].last, mean)
 
 
 def _others(num_seeds: int) -> dict[str, tuple[str, int]]:

@@ -60,13 +60,18 @@ def joined(said: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
     return total
 
 
-def choose(folds: Sequence[Arms], died: Floats, value_weight: float) -> Choice:
+def choose(folds: Sequence[Sequence[Arms]], died: Floats, value_weight: float) -> Choice:
     """From the held-out stays of every fold; `died` is of the whole training set, by place."""
-    order = np.concatenate([each.split.asked_places.numpy() for each in folds])
+    order = np.concatenate([each[0].split.asked_places.numpy() for each in folds])
     had = died[order]
-    kinds = {kind: np.concatenate([each.frozen()[kind] for each in folds]) for kind in FROZEN}
+    kinds = {
+        kind: np.concatenate(
+            [np.mean([arms.frozen()[kind] for arms in each], axis=0) for each in folds]
+        )
+        for kind in FROZEN
+    }
     frozen = max(FROZEN, key=lambda kind: float(roc_auc_score(had, kinds[kind])))
-    by_fold = [said_by([each], frozen) for each in folds]
+    by_fold = [said_by(each, frozen) for each in folds]
     said = {name: np.concatenate([each[name] for each in by_fold]) for name in JOINED}
     table = np.stack([said[name] for name in JOINED], axis=1)
     stacked, _ = joining_weights(table, had)

@@ -20,6 +20,7 @@ from clinical.worldmodel.randomness import Dropout, initialise, seed_dropout
 from pipelines.evaluation.icu.lessons import ADMISSION_DAY, RECORDED_HOURS, draw_hours
 from pipelines.evaluation.icu.states import HOURS, pooled, read_hours
 from pipelines.evaluation.icu.stays import StaySet
+from pipelines.training.train import on
 
 _FIRST_ASKED = 12.0
 _AT_ONCE = 100
@@ -88,13 +89,19 @@ class Clinician(nn.Module):
 
 
 def fine_tune(
-    model: Jepa, stays: StaySet, places: Tensor, taught: Taught, config: FineTuning
+    model: Jepa,
+    stays: StaySet,
+    places: Tensor,
+    taught: Taught,
+    config: FineTuning,
+    device: str = "cpu",
 ) -> Clinician:
-    """`model` is copied; `taught` has a row for each of `places`."""
+    """`model` is copied; `taught` has a row for each of `places`. What is returned is on the CPU."""
     generator = torch.Generator().manual_seed(config.seed)
     clinician = Clinician(model, taught.beside.shape[1], config)
     initialise(clinician.head, generator)
-    seed_dropout(clinician, generator)
+    seed_dropout(clinician, generator if device == "cpu" else on(generator, device))
+    clinician.to(device)
     for parameter in (
         *clinician.model.windows.parameters(),
         *clinician.model.projector.parameters(),
@@ -116,8 +123,8 @@ def fine_tune(
             group["lr"] = config.learning_rate * _schedule(step / num_steps)
         loss = _loss(
             clinician,
-            stays.joined(places[chosen].tolist()),
-            _rows(taught, chosen),
+            stays.joined(places[chosen].tolist()).to(device),
+            _rows(taught, chosen, device),
             config,
             generator,
         )
@@ -133,7 +140,7 @@ def fine_tune(
     with torch.no_grad():
         for mean, weight in zip(averaged, taught_weights, strict=True):
             weight.copy_(mean)
-    return clinician.eval()
+    return clinician.to("cpu").eval()
 
 
 def _schedule(share: float) -> float:
@@ -141,8 +148,8 @@ def _schedule(share: float) -> float:
     return min(1.0, share / 0.05 + 0.05) * (0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def _rows(taught: Taught, chosen: Tensor) -> Taught:
-    return Taught(taught.died[chosen], taught.beside[chosen])
+def _rows(taught: Taught, chosen: Tensor, device: str) -> Taught:
+    return Taught(taught.died[chosen].to(device), taught.beside[chosen].to(device))
 
 
 def _loss(
@@ -153,13 +160,13 @@ def _loss(
     generator: torch.Generator,
 ) -> Tensor:
     model = clinician.model
-    luck = torch.rand(len(batch.event_concept), generator=generator)
+    luck = torch.rand(len(batch.event_concept), generator=generator).to(batch.birth_day.device)
     encoded = model.encode(batch, is_exact=luck >= config.exact_code)
     state, _ = read_hours(model, batch, encoded, HOURS)
     said = clinician.head(state)
     died = taught.died[:, None].expand(-1, len(HOURS))
     errors = nn.functional.binary_cross_entropy_with_logits(said[..., 0], died, reduction="none")
-    asked = torch.tensor([hour >= _FIRST_ASKED for hour in HOURS])
+    asked = torch.tensor([hour >= _FIRST_ASKED for hour in HOURS], device=errors.device)
     loss: Tensor = errors[:, -1].mean() + config.earlier * errors[:, asked].mean()
     if config.beside:
         loss = loss + config.beside * _beside(said[:, -1, 1:], taught.beside)
@@ -182,23 +189,26 @@ def _beside(said: Float[Tensor, "n k"], known: Float[Tensor, "n k"]) -> Tensor:
 def _grounding(
     model: Jepa, batch: TimelineBatch, encoded: Encoded, generator: torch.Generator
 ) -> Tensor:
-    num = batch.num_timelines
-    hours = draw_hours(num, generator)
-    bounds = torch.tensor(model.config.windows_days, dtype=torch.float32).expand(num, -1, -1)
-    row = torch.arange(num)
+    num, device = batch.num_timelines, batch.birth_day.device
+    hours = draw_hours(num, generator).to(device)
+    bounds = torch.tensor(model.config.windows_days, dtype=torch.float32, device=device)
+    bounds = bounds.expand(num, -1, -1)
+    row = torch.arange(num, device=device)
     lesson = Lesson(
         context=batch,
         row=row,
         day=ADMISSION_DAY + hours / 24,
         future=batch,
         future_row=row,
-        may_enter=torch.ones(len(batch.event_concept), dtype=torch.bool),
+        may_enter=torch.ones(len(batch.event_concept), dtype=torch.bool, device=device),
         bounds=bounds,
         followed_days=((RECORDED_HOURS - hours) / 24).float(),
-        bootstrap=torch.ones(num, model.config.num_heads),
+        bootstrap=torch.ones(num, model.config.num_heads, device=device),
     )
     _, raw = model.forecast(model.read(batch, encoded, row, lesson.day), bounds)
     parts = grounding(
-        raw, outcomes(model, lesson, torch.zeros(0, dtype=torch.int64)), torch.ones(num)
+        raw,
+        outcomes(model, lesson, torch.zeros(0, dtype=torch.int64, device=device)),
+        torch.ones(num, device=device),
     )
     return 2 * parts["values"] + parts["measured"]

@@ -50,9 +50,10 @@ def read_hours(
     model: Jepa, batch: TimelineBatch, encoded: Encoded, hours: Sequence[float]
 ) -> tuple[Float[Tensor, "n h D"], Reading]:
     """The state of every stay of `batch` at each of `hours`, and the reading that holds them."""
-    num = batch.num_timelines
-    row = torch.arange(num).repeat_interleave(len(hours))
-    day = ADMISSION_DAY + torch.tensor(hours, dtype=torch.float64).repeat(num) / 24
+    num, device = batch.num_timelines, batch.birth_day.device
+    row = torch.arange(num, device=device).repeat_interleave(len(hours))
+    day = torch.tensor(hours, dtype=torch.float64, device=device).repeat(num)
+    day = ADMISSION_DAY + day / 24
     reading = model.read(batch, encoded, row, day)
     return reading.state.reshape(num, len(hours), -1), reading
 

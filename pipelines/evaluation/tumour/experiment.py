@@ -54,7 +54,7 @@ class Size:
     num_test_patients: int = 1_000
     num_days: int = NUM_DAYS
     share_of_days: float = 0.25  # of the test patients' later days that sliding plans are asked of
-    num_steps: int = 500
+    num_steps: int = 1000
     tree_rows: int = 60_000
     tree_steps_as_published: tuple[int, ...] = (1, LONGEST)
     num_planned: int = 60
