@@ -42,8 +42,11 @@ class States:
 
 def pooled(state: Float[Tensor, "n h D"]) -> Float[Tensor, "n h d"]:
     """At each hour: the state, the mean and the maximum of the states so far."""
-    so_far = torch.arange(1, state.shape[1] + 1, device=state.device)[None, :, None]
-    return torch.cat([state, state.cumsum(1) / so_far, state.cummax(1).values], dim=-1)
+    num = state.shape[1]
+    # A product, for a running sum of floats has no deterministic kernel on a GPU.
+    so_far = torch.ones(num, num, device=state.device).tril()
+    mean = (so_far / so_far.sum(1, keepdim=True)) @ state
+    return torch.cat([state, mean, state.cummax(1).values], dim=-1)
 
 
 def read_hours(
