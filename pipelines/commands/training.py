@@ -137,8 +137,9 @@ class _Shown:
         self._task = bar.add_task("training", total=None, losses="")
 
     def __call__(self, progress: "Progress") -> None:
-        names = ("latent", "spread", "values", "happened")
-        losses = " ".join(f"{name} {progress.losses[name]:.3f}" for name in names)
+        names = ("latent", "spread", "values", "happened", "outcome")
+        known = [name for name in names if name in progress.losses]
+        losses = " ".join(f"{name} {progress.losses[name]:.3f}" for name in known)
         self._bar.update(
             self._task, completed=progress.step, total=progress.num_steps, losses=losses
         )

@@ -75,7 +75,11 @@ def card(report: Report, fitted: FittedOutcome | None = None) -> str:
             "![Errors](figures.svg)",
             "",
             *_risks(report),
-            *(outcome_section(report.outcomes, *fitted) if fitted and report.outcomes else []),
+            *(
+                outcome_section(report.outcomes, *fitted, report.recipe.tuning)
+                if fitted and report.outcomes
+                else []
+            ),
             "## Where it loses",
             "",
             *_losses_in_words(report),

@@ -5,20 +5,30 @@ from matplotlib.figure import Figure
 from clinical.prediction.calibration import PlattCalibration
 from clinical.worldmodel.probe import Prognosis
 from pipelines.training.prognosis import OutcomeFigures
+from pipelines.training.recipes import Tuning
 
 _INK, _MUTED, _ACCENT = "#1c2733", "#7a8794", "#1f6f8b"
 PLOT = "calibration.svg"
 
 
 def outcome_section(
-    figures: list[OutcomeFigures], prognosis: Prognosis, platt: PlattCalibration
+    figures: list[OutcomeFigures],
+    prognosis: Prognosis,
+    platt: PlattCalibration,
+    tuning: Tuning | None = None,
 ) -> list[str]:
-    """Lines of Markdown."""
+    """Lines of Markdown; with `tuning` the network was taught the outcome."""
     heads = len(prognosis.heads)
+    taught = (
+        "The network was never taught it. "
+        if tuning is None
+        else f"After pretraining the whole network was taught it for {tuning.num_epochs} epochs of the training "
+        "patients, the objective of pretraining beside it. "
+    )
     return [
         f"## {prognosis.name}, {prognosis.horizon.label} (validation patients)",
         "",
-        f"Read from the frozen state by {heads} logistic probes, each fitted on a resample of the training "
+        f"{taught}Read from the state by {heads} logistic probes, each fitted on a resample of the training "
         "patients; their mean is the score, their spread the interval that is shown. Calibrated by Platt's "
         f"method on {platt.num_patients} other patients, {platt.num_outcomes} of whom had it "
         f"(slope {platt.slope:.3f}, intercept {platt.intercept:+.3f}). Intervals are 95 % bootstraps over "

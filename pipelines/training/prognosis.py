@@ -20,11 +20,12 @@ from clinical.prediction.calibration import PlattCalibration, ReliabilityBin
 from clinical.worldmodel.calibrated import Familiarity
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.probe import Probe, Prognosis
-from clinical.worldmodel.tensorize import Tensorizer, day_of
+from clinical.worldmodel.tensorize import Tensorizer
 from pipelines.training.asking import Asked
 from pipelines.training.calibrate import fit_familiarity
 from pipelines.training.dataset import Case, lesson_of
 from pipelines.training.setting import Labelled
+from pipelines.training.train import on_device
 
 Floats = NDArray[np.float64]
 
@@ -59,21 +60,25 @@ class States:
 
 
 def states_of(
-    model: Jepa, tensorizer: Tensorizer, cases: Sequence[Case], labelled: Labelled
+    model: Jepa,
+    tensorizer: Tensorizer,
+    cases: Sequence[Case],
+    labelled: Labelled,
+    device: str = "cpu",
 ) -> States:
     """The states of all labelled patients at the labelled hours."""
     kept = [case for case in cases if case.timeline.patient_id in labelled.labels]
     tables = []
     for start in range(0, len(kept), _BATCH):
         chosen = kept[start : start + _BATCH]
-        asked = [(case, day) for case in chosen for day in _days(labelled)]
+        asked = [(case, day) for case in chosen for day in labelled.days]
         bounds = torch.tensor([model.config.windows_days], dtype=torch.float32)
         bounds = bounds.expand(len(asked), -1, -1)
-        lesson = lesson_of(asked, tensorizer, bounds, torch.ones(len(asked), 1))
+        lesson = on_device(lesson_of(asked, tensorizer, bounds, torch.ones(len(asked), 1)), device)
         with torch.no_grad():
             encoded = model.encode(lesson.context)
             reading = model.read(lesson.context, encoded, lesson.row, lesson.day)
-        tables.append(reading.state.double().numpy())
+        tables.append(reading.state.double().cpu().numpy())
     num = len(labelled.hours)
     had = [labelled.labels[case.timeline.patient_id] for case in kept]
     return States(
@@ -82,11 +87,6 @@ def states_of(
         hour=np.tile(np.array(labelled.hours), len(kept)),
         had=np.repeat(np.array(had, dtype=bool), num),
     )
-
-
-def _days(labelled: Labelled) -> list[float]:
-    first = day_of(labelled.since)
-    return [first + hour * 3600 / _SECONDS_PER_DAY for hour in labelled.hours]
 
 
 def fit_familiarity_of(training: States, held_out: States) -> Familiarity | None:

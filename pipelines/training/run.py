@@ -44,6 +44,7 @@ from pipelines.training.recipes import Recipe
 from pipelines.training.report import Report
 from pipelines.training.setting import OUTPATIENT, Setting
 from pipelines.training.train import Progress, on_device, train
+from pipelines.training.tuning import tune
 from pipelines.training.watching import GateWatch, row
 
 STATE_FILE = "unfinished.safetensors"
@@ -93,10 +94,10 @@ def run(
         TooFewPatientsError
         UnhealthyModelError: a decisive gate failed; nothing was written but the unfinished run.
     """
-    watches = _Stopwatch()
+    stopwatch = _Stopwatch()
     splits = by_split(assignment.timelines)
     losses: list[dict[str, float]] = []
-    trained = _train(assignment, splits, _recorded(watch, losses), say, watches)
+    trained = _train(assignment, splits, _Watches(_recorded(watch, losses), watch), say, stopwatch)
     report = Report(
         name=assignment.name,
         about=assignment.about,
@@ -105,7 +106,7 @@ def run(
         num_patients={str(split): len(members) for split, members in splits.items()},
         num_events=sum(len(timeline) for timeline in splits[Split.TRAINING]),
         num_parameters=sum(weight.numel() for weight in trained.model.parameters()),
-        seconds=watches.seconds,
+        seconds=stopwatch.seconds,
         losses=losses,
         values=trained.values,
         risks=trained.risks,
@@ -132,15 +133,15 @@ def run(
 def _train(
     assignment: Assignment,
     splits: dict[Split, list[Timeline]],
-    watch: Callable[[Progress], None],
+    watch: "_Watches",
     say: Callable[[str], None],
-    watches: "_Stopwatch",
+    stopwatch: "_Stopwatch",
 ) -> _Trained:
     recipe, device = assignment.recipe, assignment.device
     say("fitting the vocabulary")
     prepared = prepare(recipe, splits)
     vocabulary, tensorizer, cases = prepared.vocabulary, prepared.tensorizer, prepared.cases
-    watches.lap("prepare")
+    stopwatch.lap("prepare")
     say("training")
     # In the order of a hash, so the first are as good as any: looking at thousands takes longer than
     # training does, and the signs do not become clearer.
@@ -150,10 +151,21 @@ def _train(
     gate_watch = GateWatch(tensorizer, validation, training, recipe, say)
     # Amid training by several processes, none of them has the whole model: gates are judged after it.
     inspect = gate_watch if assignment.processes is None else None
-    model = _learn(assignment, prepared, watch, inspect)
+    model = _learn(assignment, prepared, watch.pretraining, inspect)
+    if recipe.tuning is not None and assignment.setting.labelled is not None:
+        say("teaching the outcome")
+        tune(
+            model,
+            cases[Split.TRAINING],
+            tensorizer,
+            assignment.setting,
+            recipe,
+            device,
+            watch.tuning,
+        )
     lessons = assignment.setting.lessons(recipe, training, tensorizer, None)
     _recount(model, lessons, recipe, device)
-    watches.lap("train")
+    stopwatch.lap("train")
     say("asking about the patients set aside")
     asked = _ask_all(assignment, model, tensorizer, cases)
     calibration = fit_calibration(
@@ -178,7 +190,7 @@ def _train(
     gates = diagnose(model, tensorizer, validation, recipe, training)
     if not assignment.may_be_unhealthy:
         refuse(gates)
-    watches.lap("calibrate")
+    stopwatch.lap("calibrate")
     history = [*gate_watch.history, row(recipe.num_steps, gates)]
     return _Trained(model, vocabulary, calibration, probes, values, risks, outcomes, gates, history)
 
@@ -238,7 +250,8 @@ def _outcome(
     if labelled is None:
         return calibration, Probes(), []
     states = {
-        split: states_of(model, tensorizer, members, labelled) for split, members in cases.items()
+        split: states_of(model, tensorizer, members, labelled, assignment.device)
+        for split, members in cases.items()
     }
     prognosis, _ = fit_prognosis(states[Split.TRAINING], labelled, recipe.seed)
     held = states[Split.CALIBRATION]
@@ -318,6 +331,14 @@ def _figures(
         for figures in risk_figures(validation, asked[Split.TRAINING], calibration, label)
     ]
     return [figures for figures in values if figures is not None], risks
+
+
+@dataclass(frozen=True, slots=True)
+class _Watches:
+    """Who is told of each step; the losses of pretraining are also kept, for the card's plot."""
+
+    pretraining: Callable[[Progress], None]
+    tuning: Callable[[Progress], None]
 
 
 class _Stopwatch:

@@ -10,7 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from clinical.prediction.horizon import Horizon
-from clinical.worldmodel.tensorize import Tensorizer
+from clinical.worldmodel.tensorize import Tensorizer, day_of
 from pipelines.training.dataset import Case
 from pipelines.training.lessons import CaseLessons, Lessons, Share
 from pipelines.training.recipes import Recipe
@@ -25,6 +25,12 @@ class Labelled:
     labels: Mapping[UUID, bool]  # by patient
     since: datetime
     hours: tuple[float, ...]
+
+    @property
+    def days(self) -> tuple[float, ...]:
+        """When to ask, by the day numbers of `tensorize`."""
+        first = day_of(self.since)
+        return tuple(first + hour / 24 for hour in self.hours)
 
 
 def quiet_days(case: Case) -> Sequence[float]:

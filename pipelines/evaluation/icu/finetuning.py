@@ -5,7 +5,6 @@ it is the row "supervised only".
 """
 
 import copy
-import math
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +20,7 @@ from pipelines.evaluation.icu.lessons import ADMISSION_DAY, RECORDED_HOURS, draw
 from pipelines.evaluation.icu.states import HOURS, pooled, read_hours
 from pipelines.evaluation.icu.stays import StaySet
 from pipelines.training.train import on
+from pipelines.training.tuning import LateMean, tuning_schedule
 
 _FIRST_ASKED = 12.0
 _AT_ONCE = 100
@@ -111,8 +111,8 @@ def fine_tune(
     optimiser = torch.optim.AdamW(
         taught_weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    averaged = [torch.zeros_like(weight) for weight in taught_weights]
     num_steps = config.num_epochs * max(1, len(places) // config.stays_per_step)
+    late = LateMean(taught_weights, num_steps, config.averaged_share)
     clinician.train()
     order = torch.randperm(len(places), generator=generator)
     for step in range(num_steps):
@@ -120,7 +120,7 @@ def fine_tune(
             order = torch.randperm(len(places), generator=generator)
         chosen, order = order[: config.stays_per_step], order[config.stays_per_step :]
         for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _schedule(step / num_steps)
+            group["lr"] = config.learning_rate * tuning_schedule(step / num_steps)
         loss = _loss(
             clinician,
             stays.joined(places[chosen].tolist()).to(device),
@@ -132,20 +132,9 @@ def fine_tune(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(taught_weights, 1.0)
         optimiser.step()
-        num_averaged = step + 1 - math.floor(num_steps * (1 - config.averaged_share))
-        if num_averaged > 0:
-            with torch.no_grad():
-                for mean, weight in zip(averaged, taught_weights, strict=True):
-                    mean.add_((weight - mean) / num_averaged)
-    with torch.no_grad():
-        for mean, weight in zip(averaged, taught_weights, strict=True):
-            weight.copy_(mean)
+        late.take(step + 1)
+    late.settle()
     return clinician.to("cpu").eval()
-
-
-def _schedule(share: float) -> float:
-    """A short warm-up, then a cosine down to a fifth: late weights are averaged, not only the last."""
-    return min(1.0, share / 0.05 + 0.05) * (0.2 + 0.8 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def _rows(taught: Taught, chosen: Tensor, device: str) -> Taught:

@@ -87,7 +87,9 @@ def test_the_script_measures_everything_in_one_command(bare: str, tmp_path: Path
         "gpu.p99_batch1_ms",
         "gpu.apart_fp32",
         "gpu.apart_bf16",
+        "gpu.same_bits",
     }
+    assert rows["gpu.same_bits"]["value"] == 1.0
     assert rows["gpu.train_tokens_s"]["value"] > 0
     assert rows["gpu.train_peak_share"]["value"] > 0  # of a bfloat16 product, slow on this CPU
     assert rows["gpu.apart_fp32"]["value"] < 1e-5  # here it is the same device
