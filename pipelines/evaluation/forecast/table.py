@@ -73,7 +73,8 @@ def run(folder: Path, *, size: Size, cache: Path, say: Callable[[str], None]) ->
     recipe = recipe_of(size, 0)
     torch.set_num_threads(1)
     say("Reading the stays …")
-    stays = kept(cache, lambda: read_set(folder / "set-a.tar.gz", recipe.model, recipe.vocabulary))
+    archive = folder / "set-a.tar.gz"
+    stays = kept(cache, archive, lambda: read_set(archive, recipe.model, recipe.vocabulary))
     seeds = [_kept_seed(stays, size, seed, cache.parent, say) for seed in range(size.num_seeds)]
     return rows(seeds, _note(seeds, size, len(stays)))
 

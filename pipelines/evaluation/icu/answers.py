@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.evaluation.figures import Floats
-from pipelines.evaluation.icu import few_shot
+from pipelines.evaluation.icu import few_shot, latent
 from pipelines.evaluation.icu.arms import Arms, Sizes
 from pipelines.evaluation.icu.choice import Choice, joined, said_by
 from pipelines.evaluation.icu.few_shot import Shots
@@ -24,6 +24,7 @@ class Answers:
     said: Mapping[str, Floats]  # log odds by readout, mean over seeds
     beside: Mapping[str, Floats]  # those of everyone else
     pairs: Mapping[int, Sequence[Floats]]  # by seed: frozen, with the latent losses and without
+    latent: latent.Pairs  # what is asked of both in other ways
     shots: Sequence[Shots]
     course: Course | None
     tree_medians: Floats | None
@@ -43,10 +44,10 @@ class Answers:
             if len(asked) == seeds:
                 found = [_logits(each, part, choice) for each in asked]
                 beside[name] = np.mean(found, axis=0)
+        both = [each for each in arms if each.has("grounding-frozen") or not only_kept]
         pairs = {
-            each.seed: [each.frozen(arm)[choice.frozen] for arm in ("latent", "grounding")]
-            for each in arms
-            if each.has("grounding-frozen") or not only_kept
+            each.seed: [each.frozen(arm)[choice.frozen] for arm in (latent.WITH, latent.WITHOUT)]
+            for each in both
         }
         has_values = not only_kept or arms[0].parts.has(f"{arms[0].split.name}/tree-medians")
         return cls(
@@ -54,6 +55,7 @@ class Answers:
             said=said,
             beside=beside,
             pairs=pairs,
+            latent=latent.pairs(both, choice.frozen, sizes.num_draws) if both else {},
             shots=[few_shot.shots(arms, size, sizes.num_draws) for size in few_shot.SIZES],
             course=mean_course(arms) if has_values else None,
             tree_medians=arms[0].tree_medians() if has_values else None,

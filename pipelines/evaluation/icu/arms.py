@@ -11,22 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from clinical.worldmodel.config import LossConfig
 from clinical.worldmodel.jepa import Jepa
 from clinical.worldmodel.randomness import initialise
 from pipelines.evaluation.baselines import gru_d, trees
-from pipelines.evaluation.baselines.next_event import NextEvent, NextEventConfig, sized_like
+from pipelines.evaluation.baselines.next_event import NextEventConfig, sized_like
 from pipelines.evaluation.baselines.next_event_training import train_next_event
 from pipelines.evaluation.figures import Floats
 from pipelines.evaluation.icu.finetuning import FineTuning, fine_tune
-from pipelines.evaluation.icu.lessons import ADMISSION_DAY, RECORDED_HOURS, StayLessons
+from pipelines.evaluation.icu.lessons import RECORDED_HOURS, StayLessons
+from pipelines.evaluation.icu.others import grid_of, last_hidden
 from pipelines.evaluation.icu.parts import Parts
 from pipelines.evaluation.icu.readouts import probe_logits
 from pipelines.evaluation.icu.splits import Split
 from pipelines.evaluation.icu.states import States, states_of
-from pipelines.evaluation.icu.stays import StaySet
 from pipelines.evaluation.icu.summaries import demographics, summaries
 from pipelines.evaluation.icu.values import Course, course, tree_medians
 from pipelines.training.recipes import Recipe
@@ -240,8 +239,8 @@ class Arms:
 
     def _gru_d(self) -> Floats:
         split, config = self.split, replace(self.sizes.gru, seed=self.seed)
-        learned = _grid(split.learned, split.places)
-        asked = _grid(split.asked, split.asked_places)
+        learned = grid_of(split.learned, split.places)
+        asked = grid_of(split.asked, split.asked_places)
         return gru_d.risk_logits(learned, split.taught.died, asked, config).double().numpy()
 
     def next_event(self) -> Floats:
@@ -267,8 +266,8 @@ class Arms:
             watch=lambda progress: self.parts.say(f"{name}: step {progress.step}"),
         )
         model.to(self.device)
-        learned = _last_hidden(model, split.learned, split.places, self.device)
-        asked = _last_hidden(model, split.asked, split.asked_places, self.device)
+        learned = last_hidden(model, split.learned, split.places, self.device)
+        asked = last_hidden(model, split.asked, split.asked_places, self.device)
         return probe_logits(learned, split.died, asked)
 
     def tree_medians(self) -> Floats:
@@ -284,28 +283,3 @@ def doubles(states: States, kind: str) -> Floats:
     """One kind of state as a table."""
     table: Floats = getattr(states, kind).double().numpy()
     return table
-
-
-@torch.no_grad()
-def _last_hidden(model: NextEvent, stays: StaySet, places: Tensor, device: str) -> Floats:
-    found = []
-    for chunk in torch.split(places, 50):
-        row = torch.arange(len(chunk))
-        day = torch.full((len(chunk),), ADMISSION_DAY + RECORDED_HOURS / 24, dtype=torch.float64)
-        batch = stays.joined(chunk.tolist()).to(device)
-        found.append(model.states(batch, row.to(device), day.to(device)))
-    table: Floats = torch.cat(found).double().cpu().numpy()
-    return table
-
-
-def _grid(stays: StaySet, places: Tensor) -> gru_d.Grid:
-    about = demographics(stays, places)
-    centred = torch.from_numpy(np.nan_to_num(about)).float()
-    centred[:, 0] = (centred[:, 0] - 65) / 17
-    return gru_d.grid_of(
-        stays.joined(places.tolist()),
-        len(stays.vocabulary.numeric),
-        ADMISSION_DAY,
-        int(RECORDED_HOURS),
-        centred,
-    )

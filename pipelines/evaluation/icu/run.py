@@ -61,13 +61,14 @@ class Table:
     def learned(self) -> StaySet:
         """The training set."""
         recipe, path = self.sizes.recipe, self.archive(LEARNED)
-        return kept(self._kept(path), lambda: read_set(path, recipe.model, recipe.vocabulary))
+        return kept(self._kept(path), path, lambda: read_set(path, recipe.model, recipe.vocabulary))
 
     def asked(self, learned: StaySet) -> StaySet:
         """The test set, read by the vocabulary of the training set; no outcome is read."""
         recipe, path = self.sizes.recipe, self.archive(ASKED)
         return kept(
             self._kept(path),
+            path,
             lambda: read_set(path, recipe.model, recipe.vocabulary, learned.vocabulary),
         )
 

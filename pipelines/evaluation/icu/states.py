@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from jaxtyping import Float
@@ -9,12 +10,15 @@ from torch import Tensor
 
 from clinical.worldmodel.batch import TimelineBatch
 from clinical.worldmodel.jepa import Encoded, Jepa, Reading
+from clinical.worldmodel.tensorize import MODALITY_COLUMN
 from pipelines.evaluation.icu.lessons import ADMISSION_DAY
 from pipelines.evaluation.icu.stays import StaySet
 
 HOURS = tuple(float(hour) for hour in range(4, 49, 4))
 """When a stay is read: every fourth hour to the end of the record."""
 _AT_ONCE = 100
+VITAL_SIGNS = 2
+"""In the column of modalities: see `corruption` of the training loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,40 @@ def read_hours(
     return reading.state.reshape(num, len(hours), -1), reading
 
 
+class Hindrance(StrEnum):
+    """What is kept from the network when it is asked, though not when its readout was fitted."""
+
+    VITALS_WITHHELD = "vitals_withheld"
+    CODES_UNSEEN = "codes_unseen"
+    """Every code is one that it never saw: known by its system and its words alone."""
+
+
+def _hindered(model: Jepa, batch: TimelineBatch, hindrance: Hindrance | None) -> Encoded:
+    match hindrance:
+        case None:
+            return model.encode(batch)
+        case Hindrance.VITALS_WITHHELD:
+            is_kept = batch.event_attributes[:, MODALITY_COLUMN] != VITAL_SIGNS
+            return model.encode(batch, is_kept=is_kept)
+        case Hindrance.CODES_UNSEEN:
+            is_exact = torch.zeros(len(batch.event_concept), dtype=torch.bool)
+            return model.encode(batch, is_exact=is_exact)
+
+
 @torch.no_grad()
 def states_of(
-    model: Jepa, stays: StaySet, places: Tensor, hours: Sequence[float] = HOURS
+    model: Jepa,
+    stays: StaySet,
+    places: Tensor,
+    hours: Sequence[float] = HOURS,
+    hindrance: Hindrance | None = None,
 ) -> States:
     """The states of the stays at `places`; the model is left as it is."""
     model.eval()
     states, series = [], []
     for chunk in torch.split(places, _AT_ONCE):
         batch = stays.joined(chunk.tolist())
-        state, reading = read_hours(model, batch, model.encode(batch), hours)
+        state, reading = read_hours(model, batch, _hindered(model, batch, hindrance), hours)
         states.append(state)
         seen = model.seen(reading.features)
         series.append(seen.flatten(1)[len(hours) - 1 :: len(hours)])

@@ -4,6 +4,7 @@ Knows how a set is read, kept and cut into stays. Outcomes are no part of it: wh
 table's affair.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -106,8 +107,26 @@ def read_set(
     )
 
 
-def kept(path: Path, read: Callable[[], StaySet]) -> StaySet:
-    """What `read` gives, kept in the file `path`, from which it is taken the next time."""
+_ROOT = Path(__file__).parents[3]
+_READ_BY = (
+    *("challenge.py", "series.py", "series.csv"),
+    *(f"{name}.py" for name in ("fitting", "vocabulary", "tensorize", "statistics", "batch")),
+)
+
+
+def kept(path: Path, archive: Path, read: Callable[[], StaySet]) -> StaySet:
+    """What `read` makes of `archive`, kept beside `path`, from where it is taken the next time.
+
+    Its name ends in a digest of the archive and of the sources by which it is read: a set that older
+    code had read would be compared with networks that learned from another record.
+    """
+    digest = hashlib.sha256()
+    files = [archive] if archive.is_file() else sorted(archive.rglob("*.txt"))
+    rooms = (_ROOT / "pipelines" / "icu", _ROOT / "clinical" / "worldmodel")
+    sources = [file for room in rooms for name in _READ_BY if (file := room / name).exists()]
+    for file in (*files, *sources):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    path = path.with_stem(f"{path.stem}-{digest.hexdigest()[:12]}")
     if not path.exists():
         _save(read(), path)
     return _load(path)

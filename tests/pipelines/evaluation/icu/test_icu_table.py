@@ -8,14 +8,17 @@ import pytest
 import torch
 
 from clinical.worldmodel.fitting import FitConfig
-from clinical.worldmodel.tensorize import Tensorizer
+from clinical.worldmodel.jepa import Jepa
+from clinical.worldmodel.randomness import initialise
+from clinical.worldmodel.tensorize import MODALITY_COLUMN, Tensorizer
 from pipelines.evaluation.baselines.gru_d import GruDConfig
 from pipelines.evaluation.icu import run as table
 from pipelines.evaluation.icu.arms import Sizes
 from pipelines.evaluation.icu.finetuning import FineTuning
 from pipelines.evaluation.icu.scales import with_scales_of
 from pipelines.evaluation.icu.splits import fold, folds_of, taught_by
-from pipelines.evaluation.icu.stays import StaySet
+from pipelines.evaluation.icu.states import VITAL_SIGNS, Hindrance, states_of
+from pipelines.evaluation.icu.stays import StaySet, kept, read_set
 from pipelines.icu.challenge import read_stays
 from tests.pipelines.evaluation.icu.challenge_folder import write_folder
 
@@ -85,6 +88,7 @@ def test_no_outcome_of_the_test_set_is_needed_until_everything_is_said(folder: P
         *(f"p12.death.auroc.{name}" for name in ("finetuned", "frozen", "joined", "boosted")),
         *(f"p12.death.delta.{name}" for name in ("finetuned", "frozen", "joined", "latent_loss")),
         *(f"p12.few_shot.k{k}" for k in (8, 32, 128)),
+        *(f"p12.latent.{name}" for name in ("vitals_withheld", "codes_unseen", "k8")),
         *("p12.death.ap", "p12.death.slope", "p12.death.brier", "p12.values.skill"),
     }
     assert expected <= set(rows)
@@ -130,6 +134,35 @@ def test_a_set_read_by_scales_of_its_own_is_what_the_tensorizer_reads(
             torch.testing.assert_close(
                 getattr(rescaled, name), getattr(read, name), atol=2e-5, rtol=2e-5
             )
+
+
+def test_what_is_withheld_changes_the_state_and_a_fitted_readout_does_not_see_it(learned: StaySet):
+    model = Jepa(tiny().recipe.model, learned.vocabulary)
+    initialise(model, torch.Generator().manual_seed(0))
+    places = torch.arange(5)
+    whole = states_of(model, learned, places)
+    for how in Hindrance:
+        assert not torch.equal(states_of(model, learned, places, hindrance=how).last, whole.last)
+    blind = states_of(model, learned, places, hindrance=Hindrance.VITALS_WITHHELD)
+    is_vital = learned.joined(range(5)).event_attributes[:, MODALITY_COLUMN] == VITAL_SIGNS
+    assert 0 < int(is_vital.sum()) < len(is_vital)
+    # The statistics of a series that was withheld are those of one that was never measured.
+    assert int((blind.series != whole.series).sum()) > 0
+
+
+def test_a_set_is_read_anew_when_its_archive_is_another(tmp_path: Path):
+    folder = write_folder(tmp_path, num_learned=6, num_asked=4)
+    recipe = tiny().recipe
+
+    def read() -> StaySet:
+        return read_set(folder / "set-a", recipe.model, recipe.vocabulary)
+
+    first = kept(tmp_path / "kept" / "a.safetensors", folder / "set-a", read)
+    again = kept(tmp_path / "kept" / "a.safetensors", folder / "set-a", lambda: pytest.fail("read"))
+    assert again.record_ids == first.record_ids
+    next((folder / "set-a").glob("*.txt")).unlink()
+    other = kept(tmp_path / "kept" / "a.safetensors", folder / "set-a", read)
+    assert len(other) == len(first) - 1
 
 
 def test_each_fold_holds_out_its_share_of_those_who_died():
