@@ -130,7 +130,10 @@ def competing(
     same with the two exchanged sum to `1 - exp(-Σ (own + rival))`.
     """
     total = own + rival
-    alive = (total - total.cumsum(2)).exp()
+    num = total.shape[2]
+    # A product, for a running sum of floats has no deterministic kernel on a GPU.
+    earlier = torch.ones(num, num, dtype=total.dtype, device=total.device).tril(-1)
+    alive = (-torch.einsum("ij,qhjkf->qhikf", earlier, total)).exp()
     share = own * -torch.expm1(-total) / total.clamp(min=_TINY)
     return (share * alive).sum(2).clamp(max=1.0)  # rounding alone could exceed it
 

@@ -73,6 +73,8 @@ INTENSIVE_CARE = About(
         "Death in hospital was learned and calibrated at 12, 24, 36 and 48 hours after admission to intensive "
         "care, of patients who stayed at least 48: at other times, and of patients who leave earlier, the "
         "risk is likely to be wrong.",
+        "Values were calibrated at 6, 12, 18 and 24 hours after admission, for the record ends at 48: asked later, "
+        "their bands may be too narrow or too wide.",
         "One hospital, one country, years ago: elsewhere it must be calibrated anew.",
         *_ALWAYS,
     ),
