@@ -36,13 +36,20 @@ class Frontier:
         """How many leaves there are."""
         return sum(1 << height for height, _ in self.peaks)
 
-    def append(self, leaf: bytes) -> None:
-        """Add one leaf hash, merging subtrees of equal height."""
-        height, value = 0, leaf
+    def append(self, leaf: bytes) -> list[tuple[int, int, bytes]]:
+        """Add one leaf hash, merging subtrees of equal height.
+
+        Returns the perfect subtrees that this completed, the leaf itself first: height, place among
+        those of this height, hash.
+        """
+        index, height, value = self.size, 0, leaf
+        completed = [(0, index, leaf)]
         while self.peaks and self.peaks[-1][0] == height:
             value = node_hash(self.peaks.pop()[1], value)
             height += 1
+            completed.append((height, index >> height, value))
         self.peaks.append((height, value))
+        return completed
 
     def head(self) -> TreeHead:
         """The head over what was appended so far."""
