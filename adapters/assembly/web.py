@@ -26,6 +26,7 @@ from adapters.model_server.client import HttpModelServer
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
 from adapters.nabla.signature import SignatureCheck
 from adapters.settings import Settings
+from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock
@@ -67,6 +68,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 models=HttpModelServer(model_url, settings.model_timeout_ms / 1000),
                 library=read_library(),
             ),
+            audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
             clock=clock,
             identities=identities,
             clinicians=Clinicians(engine),

@@ -3,13 +3,31 @@
 Knows the audit tables. Hashing is the domain's; that nothing is edited is held by triggers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    union_all,
+)
 
-from adapters.db.tables import audit_entries, audit_heads, audit_leaves, audit_pending
+from adapters.db.tables import (
+    audit_entries,
+    audit_heads,
+    audit_leaves,
+    audit_nodes,
+    audit_pending,
+)
 from clinical.audit.entry import AuditEntry, AuditKind
+from clinical.audit.ranges import Node
 from clinical.audit.tree import Frontier, TreeHead
 
 _SEQUENCER_LOCK = 0x6175646974  # "audit": one sequencer at a time
@@ -72,6 +90,32 @@ class SqlAuditLog:
         for row in streamed.mappings():
             yield row["leaf_index"], _entry(row), row["leaf_hash"]
 
+    def leaf_of(self, entry_id: UUID) -> tuple[int, AuditEntry] | None:
+        """Where the entry stands, and the entry; None where it has no leaf."""
+        row = (
+            self._connection.execute(
+                select(audit_leaves.c.leaf_index, audit_entries)
+                .join(audit_entries, audit_entries.c.entry_id == audit_leaves.c.entry_id)
+                .where(audit_leaves.c.entry_id == entry_id)
+            )
+            .mappings()
+            .one_or_none()
+        )
+        return None if row is None else (row["leaf_index"], _entry(row))
+
+    def nodes(self, wanted: Collection[Node]) -> dict[Node, bytes]:
+        """The stored hashes of these perfect subtrees; leaves have the height 0."""
+        leaves = [place for height, place in wanted if height == 0]
+        above = [node for node in wanted if node[0] > 0]
+        stored = select(audit_nodes.c.height, audit_nodes.c.place, audit_nodes.c.hash).where(
+            tuple_(audit_nodes.c.height, audit_nodes.c.place).in_(above)
+        )
+        lowest = select(literal(0), audit_leaves.c.leaf_index, audit_leaves.c.leaf_hash).where(
+            audit_leaves.c.leaf_index.in_(leaves)
+        )
+        rows = self._connection.execute(union_all(stored, lowest))
+        return {(height, place): value for height, place, value in rows}
+
     def heads(self) -> Iterator[TreeHead]:
         """Every stored head, oldest first."""
         query = select(audit_heads.c.size, audit_heads.c.root).order_by(audit_heads.c.size)
@@ -96,12 +140,16 @@ class SqlAuditLog:
 
     def _append_leaves(self, entries: list[AuditEntry], at: datetime) -> None:
         frontier = self._frontier()
-        leaves = []
+        leaves, nodes = [], []
         for entry in entries:
             leaf = {"leaf_index": frontier.size, "entry_id": entry.entry_id}
             leaves.append({**leaf, "leaf_hash": entry.leaf_hash})
-            frontier.append(entry.leaf_hash)
+            nodes += frontier.append(entry.leaf_hash)[1:]
         self._connection.execute(insert(audit_leaves), leaves)
+        if nodes:
+            names = ("height", "place", "hash")
+            rows = [dict(zip(names, node, strict=True)) for node in nodes]
+            self._connection.execute(insert(audit_nodes), rows)
         self._connection.execute(
             delete(audit_pending).where(audit_pending.c.entry_id.in_([e.entry_id for e in entries]))
         )

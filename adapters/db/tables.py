@@ -323,6 +323,15 @@ audit_leaves = Table(
     Column("leaf_hash", LargeBinary, nullable=False),
 )
 
+# The perfect subtrees above the leaves: what proofs are made of.
+audit_nodes = Table(
+    "audit_nodes",
+    metadata,
+    Column("height", SmallInteger, primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
 audit_heads = Table(
     "audit_heads",
     metadata,
@@ -343,4 +352,4 @@ clinicians = Table(
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
 )
 
-APPEND_ONLY = ("audit_entries", "audit_leaves", "audit_heads", "decisions")
+APPEND_ONLY = ("audit_entries", "audit_leaves", "audit_nodes", "audit_heads", "decisions")

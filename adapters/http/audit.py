@@ -1,17 +1,13 @@
-"""The audit log as anybody signed in may check it: its head, and proof that an entry is in it."""
+"""The audit log as anybody signed in may check it: its head, and proof of what is in it and that it only grew."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from adapters.http.dependencies import Given
-from adapters.http.errors import NotYetSequencedError
-from adapters.http.schemas import Head, InclusionProof, problems
+from adapters.http.schemas import GrowthProof, Head, InclusionProof, problems
 from adapters.http.sessions import SignedInClinician
-from clinical.audit.entry import AuditEntry
-from clinical.audit.proof import inclusion_path
-from clinical.errors import NotFoundError
-from clinical.services.ports import UnitOfWork
 
 routes = APIRouter(prefix="/v1/audit", tags=["audit"])
 
@@ -26,31 +22,23 @@ def head(_session: SignedInClinician, given: Given) -> Head:
 
 @routes.get("/entries/{entry_id}/proof", responses=problems(401, 404, 422, 503))
 def proof(entry_id: UUID, _session: SignedInClinician, given: Given) -> InclusionProof:
-    """Proof that the entry stands under the newest head; reads all leaves, so ask for it rarely."""
-    with given.open_unit_of_work() as uow:
-        newest = uow.audit_log.head()
-        index, entry, leaves = _find(uow, entry_id, newest.size)
+    """Proof that the entry stands under the newest head."""
+    found = given.audit.proof_of(entry_id)
     return InclusionProof(
-        canonical_entry=entry.canonical().decode(),
-        leaf=leaves[index].hex(),
-        index=index,
-        path=[sibling.hex() for sibling in inclusion_path(index, leaves)],
-        head=Head(size=newest.size, root=newest.root.hex()),
+        canonical_entry=found.entry.canonical().decode(),
+        leaf=found.entry.leaf_hash.hex(),
+        index=found.index,
+        path=[sibling.hex() for sibling in found.path],
+        head=Head(size=found.head.size, root=found.head.root.hex()),
     )
 
 
-def _find(uow: UnitOfWork, entry_id: UUID, size: int) -> tuple[int, AuditEntry, list[bytes]]:
-    """Where the entry stands, and all leaves under the head of this size."""
-    leaves: list[bytes] = []
-    found = None
-    for index, entry, leaf in uow.audit_log.sequenced():
-        if index >= size:
-            break
-        leaves.append(leaf)
-        if entry.entry_id == entry_id:
-            found = index, entry
-    if found is not None:
-        return *found, leaves
-    if uow.audit_log.unsequenced():
-        raise NotYetSequencedError("no leaf of this entry yet, and some entries still wait")
-    raise NotFoundError("no audit entry has this id")
+@routes.get("/growth", responses=problems(401, 404, 422))
+def growth(
+    old: Annotated[int, Query(ge=0)],
+    size: Annotated[int, Query(ge=0)],
+    _session: SignedInClinician,
+    given: Given,
+) -> GrowthProof:
+    """Proof that the log of `size` entries begins with its first `old`: nothing was changed since."""
+    return GrowthProof(path=[each.hex() for each in given.audit.growth(old, size)])

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from clinical.prediction.prediction import ModelFingerprint
+from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
@@ -87,6 +88,7 @@ class WebDependencies:
     reviews: ReviewService
     planning: PlanningService
     similar: SimilarService
+    audit: AuditService
     clock: Clock
     identities: Identities
     clinicians: Clinicians

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from clinical.errors import ClinicalError, Loudness, NotFoundError, OperationalError, RejectedError
+from clinical.errors import ClinicalError, Loudness, NotFoundError, RejectedError
 from clinical.prediction.library import NotInLibraryError
 from clinical.prediction.plan import (
     MalformedPlanQuestionError,
@@ -21,6 +21,7 @@ from clinical.review.review import (
     NotHolderError,
     StaleVersionError,
 )
+from clinical.services.audit import NotYetSequencedError
 from clinical.services.intake import ConflictingDeliveryError
 
 PROBLEM_TYPE = "urn:clinical-jepa:problem:"
@@ -115,12 +116,6 @@ class MethodNotAllowedError(RejectedError):
     """This address does not answer this method."""
 
     code = "http.method_not_allowed"
-
-
-class NotYetSequencedError(OperationalError):
-    """The entry has no leaf in the tree yet; it gets one within seconds."""
-
-    code = "http.not_yet_sequenced"
 
 
 _STATUS = {

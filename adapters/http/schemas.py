@@ -395,6 +395,12 @@ class InclusionProof(Shape):
     head: Head
 
 
+class GrowthProof(Shape):
+    """Proof that a log begins with a shorter one (RFC 6962 section 2.1.2); hashes in hex."""
+
+    path: list[str]
+
+
 class Live(Shape):
     """The process answers."""
 

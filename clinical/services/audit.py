@@ -1,9 +1,14 @@
 """J4: give the audit log its tree, and verify it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
+from clinical.audit.entry import AuditEntry
+from clinical.audit.ranges import Range, consistency_ranges, cover, inclusion_ranges, path_from
 from clinical.audit.tree import Frontier, TreeHead
-from clinical.services.ports import Clock, OpenUnitOfWork
+from clinical.errors import NotFoundError, OperationalError
+from clinical.services.ports import Clock, OpenUnitOfWork, UnitOfWork
 
 _BATCH = 1000
 
@@ -27,6 +32,22 @@ class LogReport:
         return self.first_bad_index is None and not self.bad_head_sizes
 
 
+class NotYetSequencedError(OperationalError):
+    """The entry has no leaf in the tree yet; it gets one within seconds."""
+
+    code = "audit.not_yet_sequenced"
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """An entry, its place, and the hashes that lead from it to the root of `head`."""
+
+    index: int
+    entry: AuditEntry
+    path: list[bytes]
+    head: TreeHead
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditService:
     """Sequences and verifies the audit log."""
@@ -44,6 +65,34 @@ class AuditService:
             total += count
             if count < _BATCH:
                 return total
+
+    def proof_of(self, entry_id: UUID) -> Inclusion:
+        """That the entry stands under the newest head, from O(log² n) stored hashes.
+
+        Raises:
+            NotYetSequencedError: it has no leaf yet, or entries still wait and it may be among them.
+            NotFoundError
+        """
+        with self.open_unit_of_work() as uow:
+            head, found = uow.audit_log.head(), uow.audit_log.leaf_of(entry_id)
+            if found is None or found[0] >= head.size:
+                if uow.audit_log.unsequenced():
+                    raise NotYetSequencedError("no leaf of this entry yet, and some entries wait")
+                raise NotFoundError("no audit entry has this id")
+            index, entry = found
+            path = _path(uow, inclusion_ranges(index, head.size))
+        return Inclusion(index, entry, path, head)
+
+    def growth(self, old: int, size: int) -> list[bytes]:
+        """What proves that the log of `size` entries begins with its first `old`.
+
+        Raises:
+            NotFoundError: the log was never of that size.
+        """
+        with self.open_unit_of_work() as uow:
+            if not 0 <= old <= size <= uow.audit_log.head().size:
+                raise NotFoundError("the log has not been that long")
+            return _path(uow, consistency_ranges(old, size))
 
     def verify(self) -> LogReport:
         """Recompute every leaf from its entry and every head from its leaves."""
@@ -69,3 +118,8 @@ class AuditService:
             first_bad_index=bad_index,
             bad_head_sizes=tuple(bad_heads),
         )
+
+
+def _path(uow: UnitOfWork, parts: Sequence[Range]) -> list[bytes]:
+    stored = uow.audit_log.nodes([node for part in parts for node in cover(part)])
+    return path_from(parts, stored.__getitem__)

@@ -1,6 +1,6 @@
 """What the domain needs from outside, as protocols; adapters implement them, assembly joins them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -8,6 +8,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from clinical.audit.entry import AuditEntry
+from clinical.audit.ranges import Node
 from clinical.audit.tree import TreeHead
 from clinical.errors import OperationalError
 from clinical.prediction.memory import Answered, PatientMemory
@@ -305,6 +306,14 @@ class AuditLog(Protocol):
 
     def sequenced(self) -> Iterator[tuple[int, AuditEntry, bytes]]:
         """Index, entry and stored leaf hash, in order, streamed."""
+        ...
+
+    def leaf_of(self, entry_id: UUID) -> tuple[int, AuditEntry] | None:
+        """Where the entry stands, and the entry; None where it has no leaf."""
+        ...
+
+    def nodes(self, wanted: Collection[Node]) -> Mapping[Node, bytes]:
+        """The stored hashes of these perfect subtrees of the tree."""
         ...
 
     def heads(self) -> Iterator[TreeHead]:

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from adapters.clock import SystemClock
-from clinical.audit.proof import is_included
+from clinical.audit.proof import is_consistent, is_included
 from clinical.audit.tree import TreeHead
 from clinical.services.audit import AuditService
 from tests.journeys.conftest import Running
@@ -36,6 +36,12 @@ def test_the_log_is_sound_and_an_entry_can_be_proven_to_stand_in_it(
     head = TreeHead(proof["head"]["size"], bytes.fromhex(proof["head"]["root"]))
     assert is_included(leaf, proof["index"], path, head)
     assert not is_included(leaf, (proof["index"] + 1) % head.size, path, head)
+
+    # What is remembered of the log is found again at the start of what it is later.
+    now = adams.get("/v1/audit/head")
+    grown = adams.get(f"/v1/audit/growth?old={head.size}&size={now['size']}")["path"]
+    later = TreeHead(now["size"], bytes.fromhex(now["root"]))
+    assert is_consistent(head, later, [bytes.fromhex(each) for each in grown])
 
 
 def test_neither_audit_log_nor_worker_log_names_a_patient(

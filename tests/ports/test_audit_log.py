@@ -11,8 +11,10 @@ from sqlalchemy import Engine, text
 
 from adapters.db.errors import BrokenStorageError
 from clinical.audit.entry import AuditEntry, AuditKind
+from clinical.audit.proof import is_consistent, is_included
 from clinical.audit.tree import EMPTY_ROOT, TreeHead, root_of
-from clinical.services.audit import AuditService
+from clinical.errors import NotFoundError
+from clinical.services.audit import AuditService, NotYetSequencedError
 from clinical.services.ports import OpenUnitOfWork
 from tests.fakes import NOON, SeededIdentities, SettableClock
 from tests.ports.together import together
@@ -194,3 +196,43 @@ def test_an_entry_whose_debt_was_deleted_still_counts_as_unsequenced(
     assert _sequence(open_unit_of_work) == 0
     with open_unit_of_work() as uow:
         assert uow.audit_log.unsequenced() == 2
+
+
+def test_proofs_come_from_stored_nodes_and_hold_for_every_entry_and_every_earlier_log(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    entries, heads = _entries(37), [TreeHead(0, EMPTY_ROOT)]
+    for start in range(0, 37, 5):
+        _append(open_unit_of_work, entries[start : start + 5])
+        _sequence(open_unit_of_work)
+        with open_unit_of_work() as uow:
+            heads.append(uow.audit_log.head())
+    service = _service(open_unit_of_work)
+    for entry in entries:
+        found = service.proof_of(entry.entry_id)
+        assert found.entry == entry
+        assert is_included(entry.leaf_hash, found.index, found.path, found.head)
+        assert not is_included(entry.leaf_hash, found.index + 1, found.path, found.head)
+    for old in heads:
+        path = service.growth(old.size, heads[-1].size)
+        assert is_consistent(old, heads[-1], path)
+        assert len(path) <= 7
+    other = TreeHead(heads[3].size, heads[2].root)
+    assert not is_consistent(other, heads[-1], service.growth(other.size, heads[-1].size))
+
+
+def test_an_entry_without_a_leaf_is_asked_for_again_and_one_that_never_was_is_not_found(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    service, (first, second) = _service(open_unit_of_work), _entries(2)
+    _append(open_unit_of_work, [first])
+    _sequence(open_unit_of_work)
+    with pytest.raises(NotFoundError):
+        service.proof_of(second.entry_id)
+    _append(open_unit_of_work, [second])
+    with pytest.raises(NotYetSequencedError):
+        service.proof_of(second.entry_id)
+    assert service.proof_of(first.entry_id).index == 0
+    for old, size in ((0, 2), (2, 1), (-1, 1)):
+        with pytest.raises(NotFoundError):
+            service.growth(old, size)

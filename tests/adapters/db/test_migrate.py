@@ -1,7 +1,9 @@
 """The schema: built by migrating, the same as the tables say, and undone again."""
 
+import hashlib
 import threading
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from adapters.db import migrate
 from adapters.db.engine import create_engine
 from adapters.db.tables import metadata
+from clinical.audit.tree import Frontier
 
 pytestmark = pytest.mark.integration
 
@@ -110,3 +113,31 @@ def test_what_is_append_only_refuses_change(engine: Engine, table: str, change: 
     statement = change.format(table, f"{column} = {column}")
     with engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
         connection.execute(text(statement))
+
+
+def test_a_log_older_than_its_stored_nodes_gets_them(empty_database_url: str) -> None:
+    url, leaves = empty_database_url, [hashlib.sha256(b"%d" % n).digest() for n in range(21)]
+    migrate.upgrade(url, "0009")
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            for index, leaf in enumerate(leaves):
+                found = {"id": UUID(int=index), "index": index, "leaf": leaf}
+                connection.execute(
+                    text("INSERT INTO audit_entries VALUES (:id, now(), 'k', 'a', '{}', '')"),
+                    found,
+                )
+                connection.execute(
+                    text("INSERT INTO audit_leaves VALUES (:index, :id, :leaf)"), found
+                )
+        migrate.upgrade(url)
+        with engine.connect() as connection:
+            rows = connection.execute(text("SELECT height, place, hash FROM audit_nodes")).all()
+    finally:
+        engine.dispose()
+    frontier, completed = Frontier(), list[tuple[int, int, bytes]]()
+    for leaf in leaves:
+        completed += frontier.append(leaf)[1:]
+    assert sorted((height, place, bytes(value)) for height, place, value in rows) == sorted(
+        completed
+    )

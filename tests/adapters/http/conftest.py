@@ -175,6 +175,7 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
             models=model,
             library=read_library(),
         ),
+        "audit": AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         "clock": clock,
         "identities": identities,
         "clinicians": Clinicians(engine),

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from clinical.audit.proof import is_included
+from clinical.audit.proof import is_consistent, is_included
 from clinical.audit.tree import TreeHead
 from tests.adapters.http.conftest import Stage
 
@@ -27,6 +27,24 @@ def test_every_entry_of_a_review_is_proven_under_the_head(stage: Stage) -> None:
         tree_head = TreeHead(head["size"], bytes.fromhex(head["root"]))
         assert is_included(leaf, proof["index"], path, tree_head)
         assert not is_included(leaf, proof["index"] + 1, path, tree_head)
+
+
+def test_the_log_of_before_is_proven_to_begin_the_log_of_now(stage: Stage) -> None:
+    stage.sign_in()
+    stage.add_patient("p1")
+    stage.sequence_audit()
+    before = stage.get("/v1/audit/head").json()
+    stage.add_patient("p2")
+    stage.sequence_audit()
+    now = stage.get("/v1/audit/head").json()
+    assert now["size"] > before["size"]
+    query = f"old={before['size']}&size={now['size']}"
+    path = [bytes.fromhex(each) for each in stage.get(f"/v1/audit/growth?{query}").json()["path"]]
+    old, new = (TreeHead(head["size"], bytes.fromhex(head["root"])) for head in (before, now))
+    assert is_consistent(old, new, path)
+    assert not is_consistent(TreeHead(old.size, new.root), new, path)
+    assert stage.get(f"/v1/audit/growth?old=0&size={now['size'] + 1}").status_code == 404
+    assert stage.get("/v1/audit/growth?old=-1&size=1").status_code == 422
 
 
 def test_an_entry_without_a_leaf_is_asked_for_again_later(stage: Stage) -> None:
