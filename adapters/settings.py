@@ -42,6 +42,13 @@ class Settings(BaseSettings):
     ehr_base_urls: dict[str, str] = {}
     """Site name to the base URL of its FHIR server, for write-back."""
 
+    ledger_origin: str = "clinical.invalid/ledger"
+    """The name of the audit log and of its key: one that no other log has, without spaces and plus signs."""
+    ledger_key: SecretStr | None = None
+    """32 bytes in base64 that sign the log's checkpoints; none: made once in `data_dir`."""
+    ledger_witnesses: list[str] = []
+    """Keys of the witnesses whose cosignatures are kept (c2sp.org/signed-note, "Verifier keys")."""
+
     model_checkpoint: Path | None = None
     """Folder with manifest and weights; none: the shipped checkpoint."""
     model_host: str = "127.0.0.1"

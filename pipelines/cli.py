@@ -12,7 +12,17 @@ app = typer.Typer(
 )
 
 # Each module has `register(app)`.
-_GROUPS = ("processes", "demo", "importing", "training", "icu", "audit", "benchmarks", "clinicians")
+_GROUPS = (
+    "processes",
+    "demo",
+    "importing",
+    "training",
+    "icu",
+    "audit",
+    "benchmarks",
+    "clinicians",
+    "ledger",
+)
 
 for _group in _GROUPS:
     importlib.import_module(f"pipelines.commands.{_group}").register(app)

@@ -95,6 +95,7 @@ def relay(app: Celery, parts: Parts) -> Relay:
         open_unit_of_work=parts.open_unit_of_work,
         clock=parts.clock,
         audit=parts.audit,
+        ledger=parts.ledger,
         lease=parts.lease,
         open_line=lambda: open_line(app),
         open_doorbell=parts.open_doorbell,

@@ -8,7 +8,11 @@ import secrets
 from pathlib import Path
 from urllib.parse import quote
 
+from adapters.notary import Ed25519Notary, is_signature
 from adapters.settings import Settings
+from clinical.audit.checkpoint import NoteKey, SignatureKind
+from clinical.services.ledger import LedgerService
+from clinical.services.ports import Clock, OpenUnitOfWork
 
 _NUM_BYTES = 32
 
@@ -18,6 +22,25 @@ def session_key(settings: Settings) -> bytes:
     if settings.session_key is not None:
         return settings.session_key.get_secret_value().encode()
     return _kept(settings.data_dir, "session_key").encode()
+
+
+def notary(settings: Settings) -> Ed25519Notary:
+    """Who signs the audit log's checkpoints: by the key in the settings, or one made and kept."""
+    configured = settings.ledger_key
+    stated = configured.get_secret_value() if configured else _kept(settings.data_dir, "ledger_key")
+    secret = base64.b64decode(stated)
+    return Ed25519Notary.of(settings.ledger_origin, SignatureKind.LOG, secret)
+
+
+def ledger(settings: Settings, open_unit_of_work: OpenUnitOfWork, clock: Clock) -> LedgerService:
+    """The audit log as it is published."""
+    return LedgerService(
+        open_unit_of_work=open_unit_of_work,
+        clock=clock,
+        notary=notary(settings),
+        check=is_signature,
+        witnesses=tuple(NoteKey.from_text(text) for text in settings.ledger_witnesses),
+    )
 
 
 def webhook_secret(settings: Settings, site: str) -> str:

@@ -69,6 +69,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 library=read_library(),
             ),
             audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
+            ledger=keys.ledger(settings, open_unit_of_work, clock),
             clock=clock,
             identities=identities,
             clinicians=Clinicians(engine),

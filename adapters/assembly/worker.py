@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from adapters import telemetry
+from adapters.assembly import keys
 from adapters.assembly.database import database_url
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
@@ -23,6 +24,7 @@ from adapters.settings import Settings
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
+from clinical.services.ledger import LedgerService
 from clinical.services.ports import (
     Clock,
     Identities,
@@ -56,6 +58,7 @@ class Parts:
     predictions: PredictionService
     write_backs: WriteBackService
     audit: AuditService
+    ledger: LedgerService
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
 
 
@@ -131,6 +134,7 @@ def open_parts(settings: Settings, database_url: str) -> Parts:
             ehr=FhirGateway(settings.ehr_base_urls),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
+        ledger=keys.ledger(settings, open_unit_of_work, clock),
         open_doorbell=lambda: open_doorbell(database_url),
     )
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import (
     audit_entries,
@@ -25,7 +26,9 @@ from adapters.db.tables import (
     audit_leaves,
     audit_nodes,
     audit_pending,
+    audit_signatures,
 )
+from clinical.audit.checkpoint import Signature
 from clinical.audit.entry import AuditEntry, AuditKind
 from clinical.audit.ranges import Node
 from clinical.audit.tree import Frontier, TreeHead
@@ -79,13 +82,15 @@ class SqlAuditLog:
         """The newest stored head; that of the empty log where there is none."""
         return self._frontier().head()
 
-    def sequenced(self) -> Iterator[tuple[int, AuditEntry, bytes]]:
-        """Index, entry and stored leaf hash, in order, streamed."""
+    def sequenced(self, size: int | None = None) -> Iterator[tuple[int, AuditEntry, bytes]]:
+        """Index, entry and stored leaf hash, in order, streamed: all, or the first `size`."""
         query = (
             select(audit_leaves.c.leaf_index, audit_leaves.c.leaf_hash, audit_entries)
             .join(audit_entries, audit_entries.c.entry_id == audit_leaves.c.entry_id)
             .order_by(audit_leaves.c.leaf_index)
         )
+        if size is not None:
+            query = query.where(audit_leaves.c.leaf_index < size)
         streamed = self._connection.execution_options(yield_per=1000).execute(query)
         for row in streamed.mappings():
             yield row["leaf_index"], _entry(row), row["leaf_hash"]
@@ -121,6 +126,43 @@ class SqlAuditLog:
         query = select(audit_heads.c.size, audit_heads.c.root).order_by(audit_heads.c.size)
         for row in self._connection.execute(query):
             yield TreeHead(row.size, row.root)
+
+    def has_head(self, head: TreeHead) -> bool:
+        """Whether the log once had this head."""
+        root = select(audit_heads.c.root).where(audit_heads.c.size == head.size)
+        return self._connection.scalar(root) == head.root
+
+    def signed(self, name: str) -> TreeHead | None:
+        """The largest head under which there is a signature of this name."""
+        row = self._connection.execute(
+            select(audit_heads.c.size, audit_heads.c.root)
+            .join(audit_signatures, audit_signatures.c.size == audit_heads.c.size)
+            .where(audit_signatures.c.name == name)
+            .order_by(audit_heads.c.size.desc())
+            .limit(1)
+        ).one_or_none()
+        return None if row is None else TreeHead(row.size, row.root)
+
+    def signatures(self, size: int) -> list[Signature]:
+        """Who signed the head of this size."""
+        rows = self._connection.execute(
+            select(audit_signatures).where(audit_signatures.c.size == size)
+        )
+        return [Signature(row.name, row.key_id, row.content) for row in rows]
+
+    def add_signature(self, size: int, signature: Signature, at: datetime) -> None:
+        """Keep it; nothing where the same key signed this head before."""
+        self._connection.execute(
+            upsert(audit_signatures)
+            .values(
+                size=size,
+                name=signature.name,
+                key_id=signature.key_id,
+                content=signature.content,
+                at=at,
+            )
+            .on_conflict_do_nothing()
+        )
 
     def unsequenced(self) -> int:
         """How many entries have no leaf, counted from the log itself whoever edited what is owed."""

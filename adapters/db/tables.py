@@ -342,6 +342,18 @@ audit_heads = Table(
     Column("peak_hashes", ARRAY(LargeBinary), nullable=False),
 )
 
+audit_signatures = Table(
+    "audit_signatures",
+    metadata,
+    Column(
+        "size", BigInteger, ForeignKey("audit_heads.size"), primary_key=True, autoincrement=False
+    ),
+    Column("name", Text, primary_key=True),
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    Column("at", _moment, nullable=False),
+)
+
 clinicians = Table(
     "clinicians",
     metadata,
@@ -352,4 +364,11 @@ clinicians = Table(
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
 )
 
-APPEND_ONLY = ("audit_entries", "audit_leaves", "audit_nodes", "audit_heads", "decisions")
+APPEND_ONLY = (
+    "audit_entries",
+    "audit_leaves",
+    "audit_nodes",
+    "audit_heads",
+    "audit_signatures",
+    "decisions",
+)

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
+from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
 from clinical.services.review import ReviewService
@@ -89,6 +90,7 @@ class WebDependencies:
     planning: PlanningService
     similar: SimilarService
     audit: AuditService
+    ledger: LedgerService
     clock: Clock
     identities: Identities
     clinicians: Clinicians

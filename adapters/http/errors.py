@@ -8,6 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from clinical.audit.checkpoint import UntrustedNoteError
+from clinical.audit.proof import NotYetSequencedError
 from clinical.errors import ClinicalError, Loudness, NotFoundError, RejectedError
 from clinical.prediction.library import NotInLibraryError
 from clinical.prediction.plan import (
@@ -21,7 +23,6 @@ from clinical.review.review import (
     NotHolderError,
     StaleVersionError,
 )
-from clinical.services.audit import NotYetSequencedError
 from clinical.services.intake import ConflictingDeliveryError
 
 PROBLEM_TYPE = "urn:clinical-jepa:problem:"
@@ -123,6 +124,7 @@ _STATUS = {
     BadSignatureError.code: 401,
     SignedOutError.code: 401,
     MissingRequestHeaderError.code: 403,
+    UntrustedNoteError.code: 403,
     NotFoundError.code: 404,
     NoSuchPageError.code: 404,
     UnknownSiteError.code: 404,

@@ -401,6 +401,12 @@ class GrowthProof(Shape):
     path: list[str]
 
 
+class Accepted(Shape):
+    """How many cosignatures were kept."""
+
+    num_accepted: int
+
+
 class Live(Shape):
     """The process answers."""
 

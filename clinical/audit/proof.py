@@ -7,6 +7,13 @@ from collections.abc import Sequence
 
 from clinical.audit.ranges import consistency_ranges, inclusion_ranges
 from clinical.audit.tree import EMPTY_ROOT, TreeHead, node_hash, root_of
+from clinical.errors import OperationalError
+
+
+class NotYetSequencedError(OperationalError):
+    """The entry has no leaf in the tree yet, or none under a signed head; it gets one within seconds."""
+
+    code = "audit.not_yet_sequenced"
 
 
 def inclusion_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:

@@ -3,7 +3,7 @@
 A proof needs only the hashes of these subtrees, O(log² n) of them, never the leaves. Knows numbers alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from clinical.audit.tree import largest_power_below, node_hash
 
@@ -70,3 +70,11 @@ def root_from(part: Range, node: Callable[[Node], bytes]) -> bytes:
 def path_from(parts: Sequence[Range], node: Callable[[Node], bytes]) -> list[bytes]:
     """The hashes of a proof."""
     return [root_from(part, node) for part in parts]
+
+
+def stored_path(
+    parts: Sequence[Range], fetch: Callable[[list[Node]], Mapping[Node, bytes]]
+) -> list[bytes]:
+    """The hashes of a proof, all its subtrees fetched at once."""
+    stored = fetch([node for part in parts for node in cover(part)])
+    return path_from(parts, stored.__getitem__)

@@ -1,14 +1,14 @@
 """J4: give the audit log its tree, and verify it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from clinical.audit.entry import AuditEntry
-from clinical.audit.ranges import Range, consistency_ranges, cover, inclusion_ranges, path_from
+from clinical.audit.proof import NotYetSequencedError
+from clinical.audit.ranges import consistency_ranges, inclusion_ranges, stored_path
 from clinical.audit.tree import Frontier, TreeHead
-from clinical.errors import NotFoundError, OperationalError
-from clinical.services.ports import Clock, OpenUnitOfWork, UnitOfWork
+from clinical.errors import NotFoundError
+from clinical.services.ports import Clock, OpenUnitOfWork
 
 _BATCH = 1000
 
@@ -30,12 +30,6 @@ class LogReport:
     def is_sound(self) -> bool:
         """Whether every entry still hashes to its leaf and every head is that of its leaves."""
         return self.first_bad_index is None and not self.bad_head_sizes
-
-
-class NotYetSequencedError(OperationalError):
-    """The entry has no leaf in the tree yet; it gets one within seconds."""
-
-    code = "audit.not_yet_sequenced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,7 @@ class AuditService:
                     raise NotYetSequencedError("no leaf of this entry yet, and some entries wait")
                 raise NotFoundError("no audit entry has this id")
             index, entry = found
-            path = _path(uow, inclusion_ranges(index, head.size))
+            path = stored_path(inclusion_ranges(index, head.size), uow.audit_log.nodes)
         return Inclusion(index, entry, path, head)
 
     def growth(self, old: int, size: int) -> list[bytes]:
@@ -92,7 +86,7 @@ class AuditService:
         with self.open_unit_of_work() as uow:
             if not 0 <= old <= size <= uow.audit_log.head().size:
                 raise NotFoundError("the log has not been that long")
-            return _path(uow, consistency_ranges(old, size))
+            return stored_path(consistency_ranges(old, size), uow.audit_log.nodes)
 
     def verify(self) -> LogReport:
         """Recompute every leaf from its entry and every head from its leaves."""
@@ -118,8 +112,3 @@ class AuditService:
             first_bad_index=bad_index,
             bad_head_sizes=tuple(bad_heads),
         )
-
-
-def _path(uow: UnitOfWork, parts: Sequence[Range]) -> list[bytes]:
-    stored = uow.audit_log.nodes([node for part in parts for node in cover(part)])
-    return path_from(parts, stored.__getitem__)

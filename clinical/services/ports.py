@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
 
+from clinical.audit.checkpoint import Signature
 from clinical.audit.entry import AuditEntry
 from clinical.audit.ranges import Node
 from clinical.audit.tree import TreeHead
@@ -304,8 +305,8 @@ class AuditLog(Protocol):
 
     def head(self) -> TreeHead: ...
 
-    def sequenced(self) -> Iterator[tuple[int, AuditEntry, bytes]]:
-        """Index, entry and stored leaf hash, in order, streamed."""
+    def sequenced(self, size: int | None = None) -> Iterator[tuple[int, AuditEntry, bytes]]:
+        """Index, entry and stored leaf hash, in order, streamed: all, or the first `size`."""
         ...
 
     def leaf_of(self, entry_id: UUID) -> tuple[int, AuditEntry] | None:
@@ -318,6 +319,22 @@ class AuditLog(Protocol):
 
     def heads(self) -> Iterator[TreeHead]:
         """Every stored head, oldest first."""
+        ...
+
+    def has_head(self, head: TreeHead) -> bool:
+        """Whether the log once had this head."""
+        ...
+
+    def signed(self, name: str) -> TreeHead | None:
+        """The largest head under which there is a signature of this name."""
+        ...
+
+    def signatures(self, size: int) -> list[Signature]:
+        """Who signed the head of this size."""
+        ...
+
+    def add_signature(self, size: int, signature: Signature, at: datetime) -> None:
+        """Keep it; nothing where the same key signed this head before."""
         ...
 
     def unsequenced(self) -> int: ...

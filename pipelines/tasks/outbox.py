@@ -16,6 +16,7 @@ from uuid import UUID
 
 from adapters import telemetry
 from clinical.services.audit import AuditService
+from clinical.services.ledger import LedgerService
 from clinical.services.ports import Clock, OpenUnitOfWork
 
 # So few ids lie in the broker that the last is taken well within its message's lease.
@@ -48,11 +49,12 @@ class Doorbell(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
-    """Publishes until stopped, whatever breaks meanwhile; also gives audit entries their leaves."""
+    """Publishes until stopped, whatever breaks meanwhile; also gives audit entries their leaves, and signs the head."""
 
     open_unit_of_work: OpenUnitOfWork
     clock: Clock
     audit: AuditService
+    ledger: LedgerService
     lease: timedelta
     open_line: Callable[[], AbstractContextManager[Line]]
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
@@ -78,6 +80,7 @@ class Relay:
         """Sequence, publish what fits, then wait for news, at most until the next sweep."""
         began = time.monotonic()
         self.audit.sequence()
+        self.ledger.publish()
         while not self.stopping.is_set():
             is_more_likely = self.publish(line)
             left = began + _SWEEP_SECONDS - time.monotonic()

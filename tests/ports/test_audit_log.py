@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from adapters.db.errors import BrokenStorageError
 from clinical.audit.entry import AuditEntry, AuditKind
-from clinical.audit.proof import is_consistent, is_included
+from clinical.audit.proof import NotYetSequencedError, is_consistent, is_included
 from clinical.audit.tree import EMPTY_ROOT, TreeHead, root_of
 from clinical.errors import NotFoundError
-from clinical.services.audit import AuditService, NotYetSequencedError
+from clinical.services.audit import AuditService
 from clinical.services.ports import OpenUnitOfWork
 from tests.fakes import NOON, SeededIdentities, SettableClock
 from tests.ports.together import together

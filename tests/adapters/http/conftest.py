@@ -28,10 +28,13 @@ from adapters.http.sessions import COOKIE, REQUEST_HEADER, token_for
 from adapters.http.signatures import StandardWebhooks
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
 from adapters.nabla.signature import SignatureCheck
+from adapters.notary import Ed25519Notary, is_signature
+from clinical.audit.checkpoint import SignatureKind
 from clinical.audit.entry import Act
 from clinical.review.review import Review, ReviewState
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
+from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
 from clinical.services.ports import WorklistQuery
 from clinical.services.prediction import PredictionService
@@ -49,6 +52,8 @@ NABLA_SECRET = "the nabla secret of the site north"
 PASSWORD = "correct horse battery"
 NOW = datetime(2024, 6, 15, 12, tzinfo=UTC)
 MAX_BYTES = 64 * 1024
+LOG_NOTARY = Ed25519Notary.of("north.example/log", SignatureKind.LOG, b"l" * 32)
+WITNESS_NOTARY = Ed25519Notary.of("witness.example/w1", SignatureKind.WITNESS, b"w" * 32)
 
 
 @dataclass
@@ -149,6 +154,11 @@ class Stage:
     def sequence_audit(self) -> None:
         AuditService(open_unit_of_work=self.deps.open_unit_of_work, clock=self.clock).sequence()
 
+    def publish_audit(self) -> None:
+        """Give every entry its leaf and sign the head, as the relay does."""
+        self.sequence_audit()
+        self.deps.ledger.publish()
+
     def num_queued(self) -> int:
         with self.deps.open_unit_of_work() as uow:
             return uow.reviews.count(WorklistQuery(states=frozenset({ReviewState.QUEUED})))
@@ -176,6 +186,13 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
             library=read_library(),
         ),
         "audit": AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
+        "ledger": LedgerService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            notary=LOG_NOTARY,
+            check=is_signature,
+            witnesses=(WITNESS_NOTARY.key,),
+        ),
         "clock": clock,
         "identities": identities,
         "clinicians": Clinicians(engine),

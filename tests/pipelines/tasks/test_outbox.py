@@ -15,8 +15,11 @@ from sqlalchemy import make_url
 from adapters.assembly.worker import Broker
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import open_doorbell
+from adapters.notary import Ed25519Notary, is_signature
+from clinical.audit.checkpoint import SignatureKind
 from clinical.audit.entry import Act, AuditKind
 from clinical.services.audit import AuditService
+from clinical.services.ledger import LedgerService
 from clinical.services.ports import OpenUnitOfWork
 from pipelines.tasks.outbox import WINDOW, Relay
 from pipelines.worker import create_app, open_line
@@ -64,6 +67,12 @@ def make_relay(
             open_unit_of_work=open_unit_of_work,
             clock=clock,  # type: ignore[arg-type]
             audit=AuditService(open_unit_of_work=open_unit_of_work, clock=SystemClock()),
+            ledger=LedgerService(
+                open_unit_of_work=open_unit_of_work,
+                clock=SystemClock(),
+                notary=Ed25519Notary.of("log", SignatureKind.LOG, bytes(32)),
+                check=is_signature,
+            ),
             lease=LEASE,
             open_line=lambda: open_line(app),
             open_doorbell=lambda: open_doorbell(url),

@@ -1,0 +1,32 @@
+"""The audit log for the commands that show it: its key, and its entries from the stored site."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adapters import telemetry
+from adapters.assembly import keys
+from adapters.assembly.database import database_url
+from adapters.clock import SystemClock
+from adapters.db.engine import create_engine
+from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.notary import Ed25519Notary
+from adapters.settings import Settings
+from clinical.services.ledger import LedgerService
+
+
+def notary() -> Ed25519Notary:
+    """Who signs this site's checkpoints."""
+    return keys.notary(Settings())
+
+
+@contextmanager
+def published() -> Iterator[LedgerService]:
+    """The log of the stored site."""
+    telemetry.configure("ledger")
+    settings = Settings()
+    with database_url(settings) as url:
+        engine = create_engine(url)
+        try:
+            yield keys.ledger(settings, unit_of_work_factory(engine), SystemClock())
+        finally:
+            engine.dispose()
