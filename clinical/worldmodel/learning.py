@@ -78,47 +78,19 @@ def training_loss(
     """
     if model.teacher is not None and model.training:
         model.teacher.follow(model, config.teacher_decay)
-    context, num_heads = lesson.context, model.config.num_heads
     luck = Luck(generator, lesson.part)
-    is_kept, is_exact = _corrupt(lesson, model.config, corruption, luck)
-    encoded = model.encode(context, is_kept=is_kept, is_exact=is_exact)
-    reading = model.read(context, encoded, lesson.row, lesson.day)
-    events = encoded.events if lesson.future is context else model.embedding(lesson.future)
-    found = outcomes(model, lesson, action_tokens)
-    windows, counts = window_targets(model, lesson, events)
-    is_given = luck.questions(len(lesson.row)) >= corruption.plan
-    plan = true_plan(model, lesson, events, is_given)
-    tokens = model.predictor.tokens(reading.state, lesson.bounds, plan)
+    read = _read(model, lesson, action_tokens, corruption, luck)
+    tokens = model.predictor.tokens(read.reading.state, lesson.bounds, read.plan)
     latents = model.predictor.latents(tokens)
-    is_target = found.is_followed & (counts > 0)
+    windows, counts = window_targets(model, lesson, read.events)
+    is_target = read.found.is_followed & (counts > 0)
     aimed = aims(model, lesson, windows, latents)
-    match, spread = latent_parts(model, aimed, is_target, lesson, events, config, luck, ranks)
-    head = luck.heads(len(lesson.row), num_heads)
-    question = torch.arange(len(head), device=head.device)
-    grounded, acted, told = reading, plan, latents
-    if not config.grounds_encoder:
-        grounded, acted, told = _cut(reading, plan, latents)
-    spoken = told[question, :, head][:, :, None]
-    hazards = model.hazards(grounded, acted)
-    hazards = hazards and hazards.of_head(head)
-    raw = model.readouts(spoken, grounded.state, grounded.features, lesson.bounds, hazards)
-    weight = lesson.bootstrap[question, head]
-    parts = {"latent": match, "spread": spread} | grounding(raw, found, weight, ranks)
-    parts["inverse"] = _inverse_loss(model, reading, aimed[0].targets, found, is_target, ranks)
-    if model.means is not None:
-        expected = model.means(told, grounded.state, grounded.features, lesson.bounds, acted)
-        parts["means"] = model.means.loss(
-            expected, found.values, reading.features, lesson.bounds, lesson.bootstrap, ranks
-        )
-    parts |= _direct(model, spoken[:, :, 0], found, weight, ranks)
-    ground = 2 * parts["values"] + parts["measured"] + parts["happened"] + parts.get("direct", 0.0)
-    parts["total"] = (
-        config.latent * ((1 - config.regulariser) * match + config.regulariser * spread)
-        + config.grounding * ground
-        + config.inverse * parts["inverse"]
+    match, spread = latent_parts(model, aimed, is_target, lesson, read.events, config, luck, ranks)
+    parts = {"latent": match, "spread": spread}
+    parts |= _grounded(model, lesson, read, latents, config, luck, ranks)
+    parts["inverse"] = _inverse_loss(
+        model, read.reading, aimed[0].targets, read.found, is_target, ranks
     )
-    if model.means is not None:
-        parts["total"] = parts["total"] + config.means * parts["means"]
     if model.config.has_variance:
         parts["variance"] = variance_loss(
             latents,
@@ -129,14 +101,88 @@ def training_loss(
             config.variance_beta,
             ranks,
         )
-        parts["total"] = parts["total"] + config.variance * parts["variance"]
     if model.config.can_compose:
-        whole = true_plan(model, whole_reach(model, lesson), events, is_given)
+        whole = true_plan(model, whole_reach(model, lesson), read.events, read.plan.is_given)
         parts["rollout"] = rollout_loss(
-            model, lesson, reading, whole, events, config=config, luck=luck, ranks=ranks
+            model, lesson, read.reading, whole, read.events, config=config, luck=luck, ranks=ranks
         )
-        parts["total"] = parts["total"] + config.rollout * parts["rollout"]
-    return parts
+    return parts | {"total": _total(parts, config)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The lesson as the network reads it, and what then came of it."""
+
+    events: Float[Tensor, "N D"]  # of the future
+    reading: Reading
+    plan: Plan
+    found: Outcomes
+
+
+def _read(
+    model: Jepa,
+    lesson: Lesson,
+    action_tokens: Int[Tensor, " n"],
+    corruption: Corruption,
+    luck: Luck,
+) -> _Read:
+    context = lesson.context
+    is_kept, is_exact = _corrupt(lesson, model.config, corruption, luck)
+    encoded = model.encode(context, is_kept=is_kept, is_exact=is_exact)
+    reading = model.read(context, encoded, lesson.row, lesson.day)
+    events = encoded.events if lesson.future is context else model.embedding(lesson.future)
+    found = outcomes(model, lesson, action_tokens)
+    is_given = luck.questions(len(lesson.row)) >= corruption.plan
+    return _Read(events, reading, true_plan(model, lesson, events, is_given), found)
+
+
+def _grounded(
+    model: Jepa,
+    lesson: Lesson,
+    read: _Read,
+    latents: Float[Tensor, "Q H K L"],
+    config: LossConfig,
+    luck: Luck,
+    ranks: Ranks,
+) -> dict[str, Float[Tensor, ""]]:
+    """The losses of everything that is read in the units of the record; of one head a question."""
+    head = luck.heads(len(lesson.row), model.config.num_heads)
+    question = torch.arange(len(head), device=head.device)
+    reading, plan, told = read.reading, read.plan, latents
+    if not config.grounds_encoder:
+        reading, plan, told = _cut(reading, plan, latents)
+    spoken = told[question, :, head][:, :, None]
+    hazards = model.hazards(reading, plan)
+    hazards = hazards and hazards.of_head(head)
+    raw = model.readouts(spoken, reading.state, reading.features, lesson.bounds, hazards)
+    weight = lesson.bootstrap[question, head]
+    parts = grounding(raw, read.found, weight, ranks)
+    if model.means is not None:
+        features = read.reading.features
+        expected = model.means(told, reading.state, reading.features, lesson.bounds, plan)
+        parts["means"] = model.means.loss(
+            expected, read.found.values, features, lesson.bounds, lesson.bootstrap, ranks
+        )
+    return parts | _direct(model, spoken[:, :, 0], read.found, weight, ranks)
+
+
+def _total(parts: dict[str, Float[Tensor, ""]], config: LossConfig) -> Float[Tensor, ""]:
+    """The weighted sum; a part that the model does not have is not in it."""
+    match, spread = parts["latent"], parts["spread"]
+    ground = 2 * parts["values"] + parts["measured"] + parts["happened"] + parts.get("direct", 0.0)
+    total = (
+        config.latent * ((1 - config.regulariser) * match + config.regulariser * spread)
+        + config.grounding * ground
+        + config.inverse * parts["inverse"]
+    )
+    for name, weight in (
+        ("means", config.means),
+        ("variance", config.variance),
+        ("rollout", config.rollout),
+    ):
+        if name in parts:
+            total = total + weight * parts[name]
+    return total
 
 
 def _cut(
