@@ -103,6 +103,13 @@ class Witness:
                 "/v1/ledger/cosignatures", content=body, timeout=_TIMEOUT_SECONDS
             )
             answer.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.FORBIDDEN:
+                raise SilentLogError(
+                    "seen, but the log does not know this witness: its key belongs into "
+                    "CLINICAL_LEDGER_WITNESSES there"
+                ) from error
+            raise SilentLogError("the log does not take the cosignature") from error
         except httpx.HTTPError as error:
             raise SilentLogError("the log does not take the cosignature") from error
 

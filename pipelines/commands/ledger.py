@@ -20,12 +20,17 @@ def register(app: typer.Typer) -> None:
     app.command()(witness)
 
 
-def key() -> None:
+_DATA_DIR = typer.Option(
+    help="Folder of the embedded database and the keys; else by CLINICAL_DATA_DIR."
+)
+
+
+def key(data_dir: Annotated[Path | None, _DATA_DIR] = None) -> None:
     """The key with which this site's checkpoints are checked; give it to auditors and witnesses."""
     from adapters.assembly.ledger import notary  # noqa: PLC0415
 
     with told_in_words():
-        typer.echo(notary().key.to_text())
+        typer.echo(notary(data_dir).key.to_text())
 
 
 def export(
@@ -35,11 +40,12 @@ def export(
     checkpoint: Annotated[Path, typer.Option(help="File for the signed head.")] = Path(
         "ledger.checkpoint"
     ),
+    data_dir: Annotated[Path | None, _DATA_DIR] = None,
 ) -> None:
     """Write every entry under the newest signed head, for `verify_ledger.py export`."""
     from adapters.assembly.ledger import published  # noqa: PLC0415
 
-    with told_in_words(), published() as ledger:
+    with told_in_words(), published(data_dir) as ledger:
         note = ledger.checkpoint()
         with out.open("wb") as file:
             number = sum(1 for line in ledger.export(note) if file.write(line))
