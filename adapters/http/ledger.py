@@ -6,7 +6,8 @@ Checkpoints hold a size and a hash, so they are told to everybody; entries only 
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import PlainTextResponse
 
 from adapters.http.bodies import read_limited
 from adapters.http.dependencies import Given
@@ -16,20 +17,19 @@ from clinical.audit.checkpoint import MalformedNoteError, Note
 
 routes = APIRouter(prefix="/v1/ledger", tags=["ledger"])
 
-_TEXT = "text/plain; charset=utf-8"
 _MAX_NOTE_BYTES = 64 * 1024
 
 
-@routes.get("/key", response_class=Response)
-def key(given: Given) -> Response:
+@routes.get("/key", response_class=PlainTextResponse)
+def key(given: Given) -> PlainTextResponse:
     """The key with which checkpoints of this log are checked, as in c2sp.org/signed-note."""
-    return Response(given.ledger.notary.key.to_text() + "\n", media_type=_TEXT)
+    return PlainTextResponse(given.ledger.notary.key.to_text() + "\n")
 
 
-@routes.get("/checkpoint", response_class=Response, responses=problems(503))
-def checkpoint(given: Given) -> Response:
+@routes.get("/checkpoint", response_class=PlainTextResponse, responses=problems(503))
+def checkpoint(given: Given) -> PlainTextResponse:
     """The newest signed head, as in c2sp.org/tlog-checkpoint, with the cosignatures of witnesses."""
-    return Response(given.ledger.checkpoint().to_text(), media_type=_TEXT)
+    return PlainTextResponse(given.ledger.checkpoint().to_text())
 
 
 @routes.get("/growth", responses=problems(404, 422))
@@ -41,11 +41,13 @@ def growth(
 
 
 @routes.get(
-    "/entries/{entry_id}/proof", response_class=Response, responses=problems(401, 404, 422, 503)
+    "/entries/{entry_id}/proof",
+    response_class=PlainTextResponse,
+    responses=problems(401, 404, 422, 503),
 )
-def proof(entry_id: UUID, _session: SignedInClinician, given: Given) -> Response:
+def proof(entry_id: UUID, _session: SignedInClinician, given: Given) -> PlainTextResponse:
     """The entry's proof as a file that is checked without this service: c2sp.org/tlog-proof."""
-    return Response(given.ledger.proof(entry_id), media_type=_TEXT)
+    return PlainTextResponse(given.ledger.proof(entry_id))
 
 
 @routes.post("/cosignatures", responses=problems(400, 403, 413))

@@ -13,8 +13,10 @@ _CODE = "\n".join(
     re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     + re.findall(r"`([^`\n]+)`", README)
 )
-COMMANDS = sorted(set(re.findall(r"clinical ((?:clinician )?[a-z]+)", _CODE)))
-OPTIONS = sorted(set(re.findall(r"clinical ((?:clinician )?[a-z]+) [^#\n]*?(--[a-z-]+)", _CODE)))
+COMMANDS = sorted(set(re.findall(r"clinical ((?:clinician |ledger )?[a-z]+)", _CODE)))
+OPTIONS = sorted(
+    set(re.findall(r"clinical ((?:clinician |ledger )?[a-z]+) [^#\n]*?(--[a-z-]+)", _CODE))
+)
 TARGETS = sorted(set(re.findall(r"make ([a-z]+)", _CODE)))
 
 
