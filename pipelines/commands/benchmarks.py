@@ -145,7 +145,7 @@ def forecast_cost(
 def tumour(
     gammas: Annotated[str, typer.Option(help="Confoundings, with commas.")] = "0,1,2,3,4",
     seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "10,101,1010,10101,101010",
-    steps: Annotated[int, typer.Option(min=1, help="Of training, of each model.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Of training, of each model.")] = 1000,
     folder: Annotated[Path, typer.Option(help="Where finished parts are kept.")] = Path(
         "var/bench/tumour"
     ),

@@ -116,6 +116,7 @@ class Arms:
             watch=watch,
             state_file=state,
         )
+        self.parts.learned_on(self.device)
         return model.to("cpu")
 
     def states(self, arm: str = "latent") -> tuple[States, States]:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 
 from clinical.worldmodel.jepa import Jepa
 from pipelines.evaluation.figures import Floats
+
+_ABOUT = "about.txt"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,22 @@ class Parts:
     def has(self, name: str) -> bool:
         """Whether these named arrays were computed."""
         return (self.folder / f"{name}.npz").exists()
+
+    @property
+    def about(self) -> str:
+        """On what the networks learned: a sentence for each device."""
+        path = self.folder / _ABOUT
+        return path.read_text("utf-8").replace("\n", " ") if path.exists() else ""
+
+    def learned_on(self, device: str) -> None:
+        """Remember on what a network learned."""
+        name = device if device == "cpu" else torch.cuda.get_device_name(device)
+        line = f"Networks learned on {name}, torch {torch.__version__}."
+        path = self.folder / _ABOUT
+        known = path.read_text("utf-8").splitlines() if path.exists() else []
+        if line not in known:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{each}\n" for each in (*known, line)), "utf-8")
 
     def arrays(self, name: str, compute: Callable[[], Mapping[str, Floats]]) -> dict[str, Floats]:
         """Named arrays."""

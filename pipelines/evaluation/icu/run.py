@@ -120,7 +120,7 @@ def run(
     # From here on the outcomes of the test set are known, and nothing is fitted any more.
     outcomes = table.outcomes(ASKED_OUTCOMES, asked)
     died = np.array([float(each.died_in_hospital) for each in outcomes])
-    rows = all_rows(answers, choice, died, sizes)
+    rows = all_rows(answers, choice, died, sizes, table.parts.about)
     chances = choice.calibrated(choice.shipped, answers.said[choice.shipped])
     return Measured(rows, picture(rows, reliability_curve(chances, died > 0, sampling_of(died))))
 

@@ -31,7 +31,7 @@ _QUESTIONS_AT_ONCE = 4000
 _CHEMO, _RADIO = 5, 6  # places among `prototypes`
 
 
-def recipe(seed: int, *, num_steps: int = 500, latent: float = 1.0) -> Recipe:
+def recipe(seed: int, *, num_steps: int = 1000, latent: float = 1.0) -> Recipe:
     """Under 100,000 parameters; `latent` 0 leaves the latent loss out, all else being equal."""
     return Recipe(
         name="tumour",
