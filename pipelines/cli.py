@@ -22,6 +22,7 @@ _GROUPS = (
     "benchmarks",
     "clinicians",
     "ledger",
+    "quarantine",
 )
 
 for _group in _GROUPS:

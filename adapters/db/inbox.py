@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import deliveries, quarantine
 from clinical.errors import NotFoundError, OperationalError
-from clinical.services.delivery import Delivery, Door, Quarantined, Reading, Reception
+from clinical.services.delivery import Delivery, Door, Quarantined, Reading, Reception, SetAside
 
 
 class AlreadyRecordedError(OperationalError):
@@ -123,6 +123,29 @@ class SqlInbox:
             for record in records
         ]
         self._connection.execute(upsert(quarantine).on_conflict_do_nothing(), rows)
+
+    def set_aside(self, limit: int, delivery_id: UUID | None = None) -> list[SetAside]:
+        """What was quarantined, of all deliveries or of one, the newest first."""
+        query = (
+            select(quarantine, deliveries.c.site)
+            .join(deliveries, deliveries.c.delivery_id == quarantine.c.delivery_id)
+            .order_by(quarantine.c.at.desc(), quarantine.c.delivery_id, quarantine.c.position)
+            .limit(limit)
+        )
+        if delivery_id is not None:
+            query = query.where(quarantine.c.delivery_id == delivery_id)
+        return [
+            SetAside(
+                delivery_id=row.delivery_id,
+                site=row.site,
+                position=row.position,
+                record_type=row.record_type,
+                reason_code=row.reason_code,
+                detail=row.detail,
+                at=row.at,
+            )
+            for row in self._connection.execute(query)
+        ]
 
 
 def _storable(text: str) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import messages
 from clinical.errors import NotFoundError
-from clinical.services.messages import Message, MessageKind
+from clinical.services.messages import GivenUp, Message, MessageKind
 
 _OWED = ("waiting", "started")
 
@@ -124,6 +124,46 @@ class SqlOutbox:
         """How many messages are neither done nor given up."""
         counted = select(func.count()).select_from(messages).where(messages.c.state.in_(_OWED))
         return int(self._connection.scalar(counted) or 0)
+
+    def given_up(self, limit: int) -> list[GivenUp]:
+        """Messages that nobody tries any more, the newest first."""
+        rows = self._connection.execute(
+            select(messages)
+            .where(messages.c.state == "given_up")
+            .order_by(messages.c.finished_at.desc(), messages.c.message_id)
+            .limit(limit)
+        )
+        return [
+            GivenUp(
+                message_id=row.message_id,
+                kind=MessageKind(row.kind),
+                attempts=row.attempts,
+                error_code=row.last_error_code or "",
+                created_at=row.created_at,
+                given_up_at=row.finished_at,
+            )
+            for row in rows
+        ]
+
+    def redrive(self, message_id: UUID, at: datetime) -> bool:
+        """Owe a given-up message again; `created_at` moves, for waiting is measured from there.
+
+        It becomes `started`, as after a retry: were it `waiting` it could collide with a newer one.
+        """
+        changed = self._connection.execute(
+            update(messages)
+            .where(messages.c.message_id == message_id, messages.c.state == "given_up")
+            .values(
+                state="started",
+                attempts=0,
+                created_at=at,
+                due_at=at,
+                finished_at=None,
+                leased_until=None,
+            )
+        )
+        self.has_news = self.has_news or changed.rowcount > 0
+        return changed.rowcount > 0
 
     def _finish(self, message_id: UUID, at: datetime, state: str, error_code: str | None) -> None:
         changed = self._connection.execute(

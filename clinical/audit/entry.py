@@ -27,6 +27,7 @@ class AuditKind(StrEnum):
     PLANS_COMPARED = "plans.compared.v1"
     AUDIT_RUN = "audit.run.v1"
     MESSAGE_ABANDONED = "message.abandoned.v1"
+    MESSAGE_REDRIVEN = "message.redriven.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,3 +78,16 @@ class Reading:
     patients: dict[UUID, PatientRef] = field(default_factory=dict)
     quarantined: list[Quarantined] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """A record of a delivery that gave no events, without what it says: which, where from, and why."""
+
+    delivery_id: UUID
+    site: str
+    position: str
+    record_type: str
+    reason_code: str
+    detail: str  # names elements and rules, never values
+    at: datetime

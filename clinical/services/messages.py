@@ -28,3 +28,15 @@ class Message:
 
 
 MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A message that nobody tries any more, and the code of its last error."""
+
+    message_id: UUID
+    kind: MessageKind
+    attempts: int
+    error_code: str
+    created_at: datetime
+    given_up_at: datetime

@@ -20,8 +20,8 @@ from clinical.prediction.similar import Neighbour
 from clinical.review.decision import Decision
 from clinical.review.review import Review, ReviewState
 from clinical.review.writeback import WriteBack
-from clinical.services.delivery import Delivery, Quarantined, Reading, Reception
-from clinical.services.messages import Message
+from clinical.services.delivery import Delivery, Quarantined, Reading, Reception, SetAside
+from clinical.services.messages import GivenUp, Message
 from clinical.timeline.chain import Prefix
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
@@ -135,6 +135,10 @@ class Inbox(Protocol):
         self, delivery_id: UUID, at: datetime, records: Sequence[Quarantined]
     ) -> None: ...
 
+    def set_aside(self, limit: int, delivery_id: UUID | None = None) -> list[SetAside]:
+        """What was quarantined, of all deliveries or of one, the newest first."""
+        ...
+
 
 class Outbox(Protocol):
     """Work owed."""
@@ -163,6 +167,14 @@ class Outbox(Protocol):
 
     def pending(self) -> int:
         """How many messages are neither done nor given up."""
+        ...
+
+    def given_up(self, limit: int) -> list[GivenUp]:
+        """Messages that nobody tries any more, the newest first."""
+        ...
+
+    def redrive(self, message_id: UUID, at: datetime) -> bool:
+        """Owe a given-up message again, with all attempts; False where none of this id was given up."""
         ...
 
 

@@ -27,7 +27,7 @@ _DATA_DIR = typer.Option(
 
 def key(data_dir: Annotated[Path | None, _DATA_DIR] = None) -> None:
     """The key with which this site's checkpoints are checked; give it to auditors and witnesses."""
-    from adapters.assembly.ledger import notary  # noqa: PLC0415
+    from adapters.assembly.stored import notary  # noqa: PLC0415
 
     with told_in_words():
         typer.echo(notary(data_dir).key.to_text())
@@ -43,9 +43,9 @@ def export(
     data_dir: Annotated[Path | None, _DATA_DIR] = None,
 ) -> None:
     """Write every entry under the newest signed head, for `verify_ledger.py export`."""
-    from adapters.assembly.ledger import published  # noqa: PLC0415
+    from adapters.assembly import stored  # noqa: PLC0415
 
-    with told_in_words(), published(data_dir) as ledger:
+    with told_in_words(), stored.ledger(data_dir) as ledger:
         note = ledger.checkpoint()
         with out.open("wb") as file:
             number = sum(1 for line in ledger.export(note) if file.write(line))

@@ -13,9 +13,9 @@ _CODE = "\n".join(
     re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     + re.findall(r"`([^`\n]+)`", README)
 )
-COMMANDS = sorted(set(re.findall(r"clinical ((?:clinician |ledger )?[a-z]+)", _CODE)))
+COMMANDS = sorted(set(re.findall(r"clinical ((?:clinician |ledger |quarantine )?[a-z]+)", _CODE)))
 OPTIONS = sorted(
-    set(re.findall(r"clinical ((?:clinician |ledger )?[a-z]+) [^#\n]*?(--[a-z-]+)", _CODE))
+    set(re.findall(r"clinical ((?:clinician |ledger |quarantine )?[a-z]+) [^#\n]*?(--[a-z-]+)", _CODE))
 )
 TARGETS = sorted(set(re.findall(r"make ([a-z]+)", _CODE)))
 

@@ -1,7 +1,7 @@
 """Port Inbox: bytes are held once for each id of the sender, and understood once."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from tests.ports.together import together
 
 pytestmark = pytest.mark.integration
 
+MOMENT = timedelta(microseconds=1)
 DELIVERY = Delivery(
     delivery_id=UUID(int=1),
     site="north",
@@ -141,3 +142,32 @@ def test_of_two_workers_that_record_the_same_delivery_one_keeps_nothing(
     ]
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM quarantine")).scalar_one() == 1
+
+
+def test_what_was_set_aside_is_told_with_its_reason_and_without_its_content(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    other = replace(DELIVERY, delivery_id=UUID(int=2), sender_id="msg_2", site="south")
+    for number, delivery in enumerate((DELIVERY, other)):
+        _add(open_unit_of_work, delivery)
+        record = Quarantined(
+            position=f"entry[{number}]",
+            record_type="Observation",
+            record_id="secret-id",
+            digest="0" * 64,
+            reason_code="fhir.malformed",
+            detail="`status` is missing",
+        )
+        with open_unit_of_work() as uow:
+            uow.inbox.quarantine(delivery.delivery_id, NOON + number * MOMENT, [record])
+            uow.commit()
+    with open_unit_of_work() as uow:
+        everything, one = uow.inbox.set_aside(10), uow.inbox.set_aside(10, DELIVERY.delivery_id)
+        assert uow.inbox.set_aside(1) == everything[:1]
+    assert [(each.site, each.position) for each in everything] == [
+        ("south", "entry[1]"),
+        ("north", "entry[0]"),
+    ]
+    assert one == everything[1:]
+    assert (one[0].reason_code, one[0].detail) == ("fhir.malformed", "`status` is missing")
+    assert "secret-id" not in repr(everything)

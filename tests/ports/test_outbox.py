@@ -8,9 +8,11 @@ from uuid import UUID
 import pytest
 
 from adapters.db.doorbell import open_doorbell
+from clinical.audit.entry import AuditKind
 from clinical.services.messages import Message, MessageKind
 from clinical.services.ports import OpenUnitOfWork
-from tests.fakes import NOON, SeededIdentities
+from clinical.services.quarantine import NotGivenUpError, QuarantineService
+from tests.fakes import NOON, SeededIdentities, SettableClock
 from tests.ports.together import together
 
 pytestmark = pytest.mark.integration
@@ -206,3 +208,43 @@ def test_the_bell_rings_once_the_work_can_be_seen_and_only_then(
         assert bell.wait(10)
         _owe(open_unit_of_work, _message(1 + 1, "1"))
         assert not bell.wait(0.2)
+
+
+def test_what_was_given_up_is_told_and_is_owed_again_once(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _owe(open_unit_of_work, _message(1), _message(2), _message(3))
+    for number in (1, 2):
+        _claim(open_unit_of_work)
+        _start(open_unit_of_work, number)
+        with open_unit_of_work() as uow:
+            uow.outbox.give_up(UUID(int=number), NOON + number * MOMENT, "model.nonsense")
+            uow.commit()
+    service = QuarantineService(
+        open_unit_of_work=open_unit_of_work,
+        clock=SettableClock(NOON + timedelta(hours=80)),
+        identities=SeededIdentities(0),
+    )
+    assert [each.message_id.int for each in service.given_up(10)] == [2, 1]
+    told = service.given_up(1)[0]
+    assert (told.kind, told.attempts, told.error_code) == (MessageKind.PREDICT, 1, "model.nonsense")
+
+    service.redrive(UUID(int=1), "operator-a")
+    with pytest.raises(NotGivenUpError):
+        service.redrive(UUID(int=1), "operator-a")
+    for number in (3, 99):  # one that is owed, and one that never was
+        with pytest.raises(NotGivenUpError):
+            service.redrive(UUID(int=number), "operator-a")
+
+    assert [each.message_id.int for each in service.given_up(10)] == [2]
+    claimed = _claim(open_unit_of_work, after=timedelta(hours=81))
+    assert [
+        (each.message_id.int, each.attempts) for each in claimed if each.message_id.int == 1
+    ] == [(1, 0)]
+    # It waits from now on: else it would be given up again for its age at the first outage.
+    assert next(e for e in claimed if e.message_id.int == 1).created_at == NOON + timedelta(
+        hours=80
+    )
+    with open_unit_of_work() as uow:
+        (entry,) = uow.audit_log.history(message=str(UUID(int=1)))
+    assert (entry.kind, entry.actor) == (AuditKind.MESSAGE_REDRIVEN, "operator-a")

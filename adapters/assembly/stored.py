@@ -1,0 +1,60 @@
+"""What is stored of a site, for commands that run beside its processes or without them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from adapters import telemetry
+from adapters.assembly import keys
+from adapters.assembly.database import database_url
+from adapters.clock import SystemClock, TimeOrderedIdentities
+from adapters.db.engine import create_engine
+from adapters.db.migrate import upgrade
+from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.notary import Ed25519Notary
+from adapters.settings import Settings
+from clinical.services.ledger import LedgerService
+from clinical.services.ports import OpenUnitOfWork
+from clinical.services.quarantine import QuarantineService
+
+
+def notary(data_dir: Path | None = None) -> Ed25519Notary:
+    """Who signs this site's checkpoints."""
+    return keys.notary(_settings(data_dir))
+
+
+@contextmanager
+def ledger(data_dir: Path | None = None) -> Iterator[LedgerService]:
+    """The audit log as others may check it."""
+    settings = _settings(data_dir)
+    with _stored(settings) as open_unit_of_work:
+        yield keys.ledger(settings, open_unit_of_work, SystemClock())
+
+
+@contextmanager
+def quarantine(data_dir: Path | None = None) -> Iterator[QuarantineService]:
+    """What was set aside."""
+    with _stored(_settings(data_dir)) as open_unit_of_work:
+        yield QuarantineService(
+            open_unit_of_work=open_unit_of_work,
+            clock=SystemClock(),
+            identities=TimeOrderedIdentities(),
+        )
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    settings = Settings()
+    return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
+
+
+@contextmanager
+def _stored(settings: Settings) -> Iterator[OpenUnitOfWork]:
+    telemetry.configure("command")
+    with database_url(settings) as url:
+        if settings.database_url is None:
+            upgrade(url)
+        engine = create_engine(url)
+        try:
+            yield unit_of_work_factory(engine)
+        finally:
+            engine.dispose()
