@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import Engine, make_url
@@ -25,6 +26,12 @@ from tests.fakes import SeededIdentities, SettableClock
 # No zone that anybody would guess right: a moment that loses its zone is off by 12 h 45 min.
 os.environ["TZ"] = "XXX-12:45"  # noqa: TID251 - the environment of the tests themselves
 time.tzset()
+
+# How fast examples are drawn says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
 
 # A test's database need not survive a power cut.
 _HASTY = {
