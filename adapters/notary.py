@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from clinical.audit.checkpoint import NoteKey, Signature, SignatureKind, cosigned
-
-NUM_SECRET_BYTES = 32
+from clinical.audit.checkpoint import (
+    MalformedNoteError,
+    NoteKey,
+    Signature,
+    SignatureKind,
+    cosigned,
+    is_key_name,
+)
 
 
 def is_signature(public: bytes, signature: bytes, message: bytes) -> bool:
@@ -32,7 +37,16 @@ class Ed25519Notary:
 
     @classmethod
     def of(cls, name: str, kind: SignatureKind, secret: bytes) -> "Ed25519Notary":
-        """From the 32 bytes of a private key."""
+        """From the 32 bytes of a private key.
+
+        Raises:
+            MalformedNoteError: the name is none that could stand in a note.
+            ValueError: the secret has another length.
+        """
+        if not is_key_name(name):
+            raise MalformedNoteError(
+                "the name of a key is not empty and has no space and no plus sign"
+            )
         return cls(name, kind, Ed25519PrivateKey.from_private_bytes(secret))
 
     @property

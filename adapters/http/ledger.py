@@ -7,6 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from adapters.http.bodies import read_limited
@@ -58,4 +59,4 @@ async def cosign(request: Request, given: Given) -> Accepted:
         note = Note.from_text(body.decode())
     except UnicodeDecodeError as error:
         raise MalformedNoteError("this is no signed note") from error
-    return Accepted(num_accepted=given.ledger.accept(note))
+    return Accepted(num_accepted=await run_in_threadpool(given.ledger.accept, note))

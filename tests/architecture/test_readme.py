@@ -15,7 +15,11 @@ _CODE = "\n".join(
 )
 COMMANDS = sorted(set(re.findall(r"clinical ((?:clinician |ledger |quarantine )?[a-z]+)", _CODE)))
 OPTIONS = sorted(
-    set(re.findall(r"clinical ((?:clinician |ledger |quarantine )?[a-z]+) [^#\n]*?(--[a-z-]+)", _CODE))
+    set(
+        re.findall(
+            r"clinical ((?:clinician |ledger |quarantine )?[a-z]+) [^#\n]*?(--[a-z-]+)", _CODE
+        )
+    )
 )
 TARGETS = sorted(set(re.findall(r"make ([a-z]+)", _CODE)))
 

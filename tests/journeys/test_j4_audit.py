@@ -39,7 +39,7 @@ def test_the_log_is_sound_and_an_entry_can_be_proven_to_stand_in_it(
 
     # What is remembered of the log is found again at the start of what it is later.
     now = adams.get("/v1/audit/head")
-    grown = adams.get("/v1/audit/growth", old=head.size, size=now["size"])["path"]
+    grown = adams.get("/v1/ledger/growth", old=head.size, size=now["size"])["path"]
     later = TreeHead(now["size"], bytes.fromhex(now["root"]))
     assert is_consistent(head, later, [bytes.fromhex(each) for each in grown])
 

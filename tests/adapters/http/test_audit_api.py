@@ -39,12 +39,12 @@ def test_the_log_of_before_is_proven_to_begin_the_log_of_now(stage: Stage) -> No
     now = stage.get("/v1/audit/head").json()
     assert now["size"] > before["size"]
     query = f"old={before['size']}&size={now['size']}"
-    path = [bytes.fromhex(each) for each in stage.get(f"/v1/audit/growth?{query}").json()["path"]]
+    path = [bytes.fromhex(each) for each in stage.get(f"/v1/ledger/growth?{query}").json()["path"]]
     old, new = (TreeHead(head["size"], bytes.fromhex(head["root"])) for head in (before, now))
     assert is_consistent(old, new, path)
     assert not is_consistent(TreeHead(old.size, new.root), new, path)
-    assert stage.get(f"/v1/audit/growth?old=0&size={now['size'] + 1}").status_code == 404
-    assert stage.get("/v1/audit/growth?old=-1&size=1").status_code == 422
+    assert stage.get(f"/v1/ledger/growth?old=0&size={now['size'] + 1}").status_code == 404
+    assert stage.get("/v1/ledger/growth?old=-1&size=1").status_code == 422
 
 
 def test_an_entry_without_a_leaf_is_asked_for_again_later(stage: Stage) -> None:
