@@ -76,7 +76,8 @@ def run(folder: Path, *, size: Size, cache: Path, say: Callable[[str], None]) ->
     archive = folder / "set-a.tar.gz"
     stays = kept(cache, archive, lambda: read_set(archive, recipe.model, recipe.vocabulary))
     seeds = [_kept_seed(stays, size, seed, cache.parent, say) for seed in range(size.num_seeds)]
-    return rows(seeds, _note(seeds, size, len(stays)))
+    words = f" --steps {size.num_steps} --stays {size.num_asked} --futures {size.max_paths}"
+    return rows(seeds, _note(seeds, size, len(stays)), words)
 
 
 def _kept_seed(
