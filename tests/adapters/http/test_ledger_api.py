@@ -13,7 +13,7 @@ from clinical.audit.checkpoint import Checkpoint, Note, NoteKey, SignatureKind
 from clinical.audit.entry import AuditEntry
 from clinical.audit.tree import TreeHead
 from pipelines import verify_ledger
-from pipelines.witness import ForkedLogError, SilentLogError, Witness
+from pipelines.witness import ForkedLogError, SilentLogError, Witness, watch
 from tests.adapters.http.conftest import LOG_NOTARY, WITNESS_NOTARY, Stage, served
 
 pytestmark = pytest.mark.integration
@@ -159,6 +159,28 @@ def test_a_witness_that_lost_its_memory_to_somebody_else_refuses_to_go_on(
     witness.memory.write_text(stage.deps.ledger.checkpoint().to_text(), "utf-8")
     with pytest.raises(ForkedLogError):
         witness.look()
+
+
+def test_watching_goes_on_while_the_log_is_silent_and_ends_when_it_forks(
+    stage: Stage, engine: Engine, witness: Witness
+) -> None:
+    told: list[str] = []
+    acts = iter(
+        [
+            lambda: (stage.add_patient("p1"), stage.publish_audit()),
+            lambda: None,
+            lambda: rewrite(stage, engine),
+        ]
+    )
+    with pytest.raises(ForkedLogError):
+        watch(witness, 0.0, told.append, pause=lambda _: next(acts)())
+    assert told[0].startswith("witness.silent_log")
+    assert told[1:] == [f"north.example/log: {_size_seen(witness)} entries seen and cosigned"]
+
+
+def _size_seen(witness: Witness) -> int:
+    note = Note.from_text(witness.memory.read_text("utf-8"))
+    return Checkpoint.from_text(note.text).head.size
 
 
 def test_strangers_and_moved_signatures_are_refused(stage: Stage, log: httpx.Client) -> None:

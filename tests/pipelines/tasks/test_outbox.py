@@ -201,6 +201,7 @@ def test_the_relay_outlives_cut_database_connections(
         )
     _owe_now(open_unit_of_work)
     _wait_for_files(folder, 2, seconds=15)
+    assert len(set(_published(folder))) == 2
 
 
 def test_audit_entries_get_their_leaves_within_two_seconds(
