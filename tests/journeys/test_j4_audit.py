@@ -1,14 +1,19 @@
 """J4: every change is in the audit log, and anybody can check that it is there."""
 
 import hashlib
+import subprocess
+import sys
+from pathlib import Path
 from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
 from adapters.clock import SystemClock
 from clinical.audit.proof import is_consistent, is_included
 from clinical.audit.tree import TreeHead
 from clinical.services.audit import AuditService
+from pipelines.cli import app
 from tests.journeys.conftest import Running
 from tests.journeys.visitor import Clinician
 from tests.stack import wait_until
@@ -56,3 +61,25 @@ def test_neither_audit_log_nor_worker_log_names_a_patient(
     for text in [*entries, *logs, site.started.text()]:
         assert record_id not in text
         assert str(sample_patient) not in text
+
+
+def test_the_log_is_exported_and_checked_with_the_file_that_an_auditor_takes_away(
+    site: Running, sample_patient: UUID, tmp_path: Path
+) -> None:
+    service = AuditService(open_unit_of_work=site.open_unit_of_work, clock=SystemClock())
+    wait_until(lambda: service.verify().num_unsequenced == 0)
+    data = ["--data-dir", str(site.folder / "data")]
+    log, head, verifier = (tmp_path / name for name in ("log.txt", "head", "verify_ledger.py"))
+    runner = CliRunner()
+    key = runner.invoke(app, ["ledger", "key", *data])
+    written = ["--out", str(log), "--checkpoint", str(head)]
+    exported = runner.invoke(app, ["ledger", "export", *written, *data])
+    verifier.write_text(runner.invoke(app, ["ledger", "verifier"]).stdout, "utf-8")
+    aside = runner.invoke(app, ["quarantine", "list", *data])
+    assert (key.exit_code, exported.exit_code, aside.exit_code) == (0, 0, 0), exported.output
+    words = ["export", str(log), str(head), "--log-key", key.stdout.strip()]
+    checked = subprocess.run(
+        [sys.executable, "-I", str(verifier), *words], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "consists of exactly these" in checked.stdout
