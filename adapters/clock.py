@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 _VERSION_7 = 7
+_SALT_BYTES = 32
 _NUM_RANDOM, _NUM_STEP = 74, 32  # bits
 
 
@@ -39,3 +40,7 @@ class TimeOrderedIdentities:
             time, random = divmod(self._last, 1 << _NUM_RANDOM)
         high, low = divmod(random, 1 << 62)
         return UUID(int=time << 80 | _VERSION_7 << 76 | high << 64 | 0x2 << 62 | low)
+
+    def salt(self) -> bytes:
+        """32 bytes from the operating system."""
+        return secrets.token_bytes(_SALT_BYTES)

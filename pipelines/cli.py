@@ -23,6 +23,7 @@ _GROUPS = (
     "clinicians",
     "ledger",
     "quarantine",
+    "erasing",
 )
 
 for _group in _GROUPS:

@@ -50,6 +50,9 @@ class SeededIdentities:
     def new(self) -> UUID:
         return UUID(int=self._random.getrandbits(128), version=4)
 
+    def salt(self) -> bytes:
+        return self._random.randbytes(32)
+
 
 MODEL = ModelFingerprint(
     name="fake",

@@ -1,18 +1,23 @@
 """What is stored of a site, for commands that run beside its processes or without them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from sqlalchemy import Engine
 
 from adapters import telemetry
 from adapters.assembly import keys
 from adapters.assembly.database import database_url
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.engine import create_engine
+from adapters.db.erasure import scrub
 from adapters.db.migrate import upgrade
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.notary import Ed25519Notary
 from adapters.settings import Settings
+from clinical.services.erasure import ErasureService
 from clinical.services.ledger import LedgerService
 from clinical.services.ports import OpenUnitOfWork
 from clinical.services.quarantine import QuarantineService
@@ -42,6 +47,18 @@ def quarantine(data_dir: Path | None = None) -> Iterator[QuarantineService]:
         )
 
 
+@contextmanager
+def erasure(data_dir: Path | None = None) -> Iterator[tuple[ErasureService, Callable[[], None]]]:
+    """Who erases patients, and what rewrites the tables afterwards."""
+    with _engine(_settings(data_dir)) as engine:
+        service = ErasureService(
+            open_unit_of_work=unit_of_work_factory(engine),
+            clock=SystemClock(),
+            identities=TimeOrderedIdentities(),
+        )
+        yield service, partial(scrub, engine)
+
+
 def _settings(data_dir: Path | None) -> Settings:
     settings = Settings()
     return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
@@ -49,12 +66,18 @@ def _settings(data_dir: Path | None) -> Settings:
 
 @contextmanager
 def _stored(settings: Settings) -> Iterator[OpenUnitOfWork]:
+    with _engine(settings) as engine:
+        yield unit_of_work_factory(engine)
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
     telemetry.configure("command")
     with database_url(settings) as url:
         if settings.database_url is None:
             upgrade(url)
         engine = create_engine(url)
         try:
-            yield unit_of_work_factory(engine)
+            yield engine
         finally:
             engine.dispose()

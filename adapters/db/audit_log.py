@@ -8,13 +8,16 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
     RowMapping,
+    cast,
     delete,
     func,
     insert,
     literal,
     select,
+    text,
     tuple_,
     union_all,
 )
@@ -25,6 +28,7 @@ from adapters.db.tables import (
     audit_heads,
     audit_leaves,
     audit_nodes,
+    audit_openings,
     audit_pending,
     audit_signatures,
 )
@@ -35,6 +39,25 @@ from clinical.audit.tree import Frontier, TreeHead
 
 _SEQUENCER_LOCK = 0x6175646974  # "audit": one sequencer at a time
 
+# The leaves are checked against the entries, by us; from there the database can check itself.
+_GOOD_NODES = text(
+    """
+    WITH tree AS MATERIALIZED (
+        SELECT 0::smallint AS height, leaf_index AS place, leaf_hash AS hash FROM audit_leaves
+        WHERE leaf_index < :size
+        UNION ALL SELECT height, place, hash FROM audit_nodes
+    )
+    SELECT count(*) FROM audit_nodes AS node
+    JOIN tree AS l ON l.height = node.height - 1 AND l.place = 2 * node.place
+    JOIN tree AS r ON r.height = node.height - 1 AND r.place = 2 * node.place + 1
+    WHERE node.hash = sha256('\\x01'::bytea || l.hash || r.hash)
+        AND (node.place + 1) << node.height <= :size
+    """
+)
+_NODES_BEYOND = text(
+    "SELECT count(*) FROM audit_nodes WHERE height < 1 OR (place + 1) << height > :size"
+)
+
 
 class SqlAuditLog:
     """Implements the port `AuditLog` within one transaction."""
@@ -44,7 +67,7 @@ class SqlAuditLog:
         self._connection = connection
 
     def append(self, entry: AuditEntry) -> None:
-        """Store the entry; it gets its leaf later."""
+        """Store the entry, and apart from it the salt of what it seals; its leaf comes later."""
         self._connection.execute(
             insert(audit_entries).values(
                 entry_id=entry.entry_id,
@@ -55,6 +78,30 @@ class SqlAuditLog:
                 request_id=entry.request_id,
             )
         )
+        if entry.salt is not None and entry.sealed_refs:
+            self._connection.execute(
+                insert(audit_openings).values(entry_id=entry.entry_id, salt=entry.salt)
+            )
+
+    def salts(self, entry_ids: Collection[UUID]) -> dict[UUID, bytes]:
+        """The salts that are still held of these entries."""
+        rows = self._connection.execute(
+            select(audit_openings).where(audit_openings.c.entry_id.in_(entry_ids))
+        )
+        return {row.entry_id: row.salt for row in rows}
+
+    def num_erased(self) -> int:
+        """Of how many entries erasures said that their salts are gone."""
+        told = cast(audit_entries.c.refs["num_sealed"].astext, BigInteger)
+        is_erasure = audit_entries.c.kind == AuditKind.PATIENT_ERASED.value
+        return int(self._connection.scalar(select(func.sum(told)).where(is_erasure)) or 0)
+
+    def num_bad_nodes(self, size: int) -> int:
+        """How many inner nodes of the tree over `size` leaves are missing or not what is below them."""
+        expected = sum(size >> height for height in range(1, size.bit_length()))
+        good = self._connection.scalar(_GOOD_NODES, {"size": size})
+        surplus = self._connection.scalar(_NODES_BEYOND, {"size": size})
+        return expected - int(good or 0) + int(surplus or 0)
 
     def sequence(self, limit: int, at: datetime) -> int:
         """Give leaves to entries that owe one; 0 where another sequencer is at work.
@@ -91,7 +138,7 @@ class SqlAuditLog:
         )
         if size is not None:
             query = query.where(audit_leaves.c.leaf_index < size)
-        streamed = self._connection.execution_options(yield_per=1000).execute(query)
+        streamed = self._connection.execute(query.execution_options(yield_per=1000))
         for row in streamed.mappings():
             yield row["leaf_index"], _entry(row), row["leaf_hash"]
 
@@ -132,15 +179,18 @@ class SqlAuditLog:
         root = select(audit_heads.c.root).where(audit_heads.c.size == head.size)
         return self._connection.scalar(root) == head.root
 
-    def signed(self, name: str) -> TreeHead | None:
-        """The largest head under which there is a signature of this name."""
-        row = self._connection.execute(
+    def signed(self, name: str, key_id: bytes | None = None) -> TreeHead | None:
+        """The largest head with a signature of this name, and of this key if one is given."""
+        query = (
             select(audit_heads.c.size, audit_heads.c.root)
             .join(audit_signatures, audit_signatures.c.size == audit_heads.c.size)
             .where(audit_signatures.c.name == name)
             .order_by(audit_heads.c.size.desc())
             .limit(1)
-        ).one_or_none()
+        )
+        if key_id is not None:
+            query = query.where(audit_signatures.c.key_id == key_id)
+        row = self._connection.execute(query).one_or_none()
         return None if row is None else TreeHead(row.size, row.root)
 
     def signatures(self, size: int) -> list[Signature]:

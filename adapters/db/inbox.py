@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from adapters.db.tables import deliveries, quarantine
+from adapters.db.tables import deliveries, delivery_patients, quarantine
 from clinical.errors import NotFoundError, OperationalError
 from clinical.services.delivery import Delivery, Door, Quarantined, Reading, Reception, SetAside
 
@@ -51,12 +51,14 @@ class SqlInbox:
         if added is not None:
             return Reception.NEW, delivery.delivery_id
         held = self._connection.execute(
-            select(deliveries.c.delivery_id, deliveries.c.digest).where(
+            select(deliveries.c.delivery_id, deliveries.c.digest, deliveries.c.erased_at).where(
                 deliveries.c.site == delivery.site,
                 deliveries.c.door == delivery.door.value,
                 deliveries.c.sender_id == delivery.sender_id,
             )
         ).one()
+        if held.erased_at is not None:
+            return Reception.ERASED, held.delivery_id
         same = held.digest == digest
         return (Reception.DUPLICATE if same else Reception.CONFLICT), held.delivery_id
 
@@ -88,7 +90,7 @@ class SqlInbox:
         return row.recorded_at is not None
 
     def mark_recorded(self, delivery_id: UUID, at: datetime, reading: Reading) -> None:
-        """Remember that it was understood, and what was counted on the way.
+        """Remember that it was understood, whom it told of, and what was counted on the way.
 
         Raises:
             AlreadyRecordedError: the transaction is to be given up.
@@ -104,6 +106,10 @@ class SqlInbox:
         )
         if marked.rowcount != 1:
             raise AlreadyRecordedError("the delivery was recorded by somebody else meanwhile")
+        told_of = reading.patients.keys() | {event.patient_id for event in reading.events}
+        if told_of:
+            rows = [{"delivery_id": delivery_id, "patient_id": each} for each in sorted(told_of)]
+            self._connection.execute(insert(delivery_patients), rows)
 
     def quarantine(self, delivery_id: UUID, at: datetime, records: Sequence[Quarantined]) -> None:
         """Keep why each of these could not be understood, once; their bytes are in the delivery."""

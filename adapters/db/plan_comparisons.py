@@ -3,6 +3,7 @@
 Knows the table `plan_comparisons` and how a comparison is laid out in a row.
 """
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,11 @@ class SqlPlanComparisons:
         if row is None:
             raise NotFoundError("no such comparison of plans")
         return _stored(row)
+
+    def held(self, comparison_ids: Iterable[UUID]) -> list[StoredComparison]:
+        """Those of the comparisons that are stored, in no order."""
+        query = select(plan_comparisons).where(plan_comparisons.c.comparison_id.in_(comparison_ids))
+        return [_stored(row) for row in self._connection.execute(query).mappings()]
 
     def of_review(self, review_id: UUID, *, limit: int) -> list[StoredComparison]:
         """What was compared for a review, the newest first."""

@@ -5,7 +5,7 @@ Knows the tables `predictions`, `model_versions` and `patient_states`.
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -67,17 +67,20 @@ class SqlPredictions:
 
     def get_many(self, prediction_ids: Sequence[UUID]) -> list[Prediction]:
         """The predictions, in the order asked for; raises NotFoundError if one does not exist."""
-        query = select(predictions).where(predictions.c.prediction_id.in_(prediction_ids))
-        rows = self._connection.execute(query).mappings()
-        found = {row["prediction_id"]: prediction_of(row) for row in rows}
+        found = {each.request.prediction_id: each for each in self.held(prediction_ids)}
         if any(prediction_id not in found for prediction_id in prediction_ids):
             raise NotFoundError("no such prediction")
         return [found[prediction_id] for prediction_id in prediction_ids]
 
+    def held(self, prediction_ids: Iterable[UUID]) -> list[Prediction]:
+        """Those of the predictions that are stored, in no order."""
+        query = select(predictions).where(predictions.c.prediction_id.in_(prediction_ids))
+        return [prediction_of(row) for row in self._connection.execute(query).mappings()]
+
     def all(self) -> Iterator[Prediction]:
         """Every prediction in the order of making, streamed."""
         query = select(predictions).order_by(predictions.c.made_at, predictions.c.prediction_id)
-        streamed = self._connection.execution_options(yield_per=200).execute(query)
+        streamed = self._connection.execute(query.execution_options(yield_per=200))
         for row in streamed.mappings():
             yield prediction_of(row)
 

@@ -3,7 +3,9 @@
 Knows the tables `reviews` and `decisions`; the legal moves are the domain's.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +21,9 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from adapters.db.tables import decisions, predictions, reviews
+from adapters.db.tables import decisions, predictions, reviews, write_backs
 from clinical.errors import NotFoundError
 from clinical.review.decision import Decision, Reason, Verdict
 from clinical.review.review import Review, ReviewState, StaleVersionError
@@ -108,15 +111,17 @@ class SqlReviews:
 
     def decision(self, review_id: UUID) -> Decision | None:
         """The decision of a review, if it has one."""
-        row = (
-            self._connection.execute(select(decisions).where(decisions.c.review_id == review_id))
-            .mappings()
-            .one_or_none()
-        )
-        if row is None:
-            return None
-        fields = {**row, "verdict": Verdict(row["verdict"])}
-        return Decision(**{**fields, "reasons": tuple(Reason(r) for r in row["reasons"])})
+        return next(iter(self.decisions([review_id])), None)
+
+    def decisions(self, review_ids: Iterable[UUID]) -> list[Decision]:
+        """The decisions of those of the reviews that have one, in no order."""
+        query = select(decisions).where(decisions.c.review_id.in_(review_ids))
+        return [_decision(row) for row in self._connection.execute(query).mappings()]
+
+    def note_written_back(self, review_id: UUID, ehr_id: str, at: datetime) -> None:
+        """Remember under which id the EHR holds what it was told; the first stands."""
+        row = {"review_id": review_id, "ehr_id": ehr_id, "told_at": at}
+        self._connection.execute(upsert(write_backs).values(row).on_conflict_do_nothing())
 
 
 def _matching(statement: Select[Any], query: WorklistQuery) -> Select[Any]:
@@ -132,6 +137,11 @@ def _matching(statement: Select[Any], query: WorklistQuery) -> Select[Any]:
             predictions, predictions.c.prediction_id == reviews.c.prediction_id
         ).where(silent if query.abstained else ~silent)
     return statement
+
+
+def _decision(row: RowMapping) -> Decision:
+    fields = {**row, "verdict": Verdict(row["verdict"])}
+    return Decision(**{**fields, "reasons": tuple(Reason(r) for r in row["reasons"])})
 
 
 def _review(row: RowMapping) -> Review:

@@ -54,7 +54,17 @@ deliveries = Table(
     Column("recorded_at", _moment),
     Column("num_events", Integer),
     Column("counts", JSONB),
+    Column("erased_at", _moment),
     UniqueConstraint("site", "door", "sender_id"),
+)
+
+# Whom a delivery told of, also where all of it was known already.
+delivery_patients = Table(
+    "delivery_patients",
+    metadata,
+    Column("delivery_id", Uuid, ForeignKey("deliveries.delivery_id"), primary_key=True),
+    Column("patient_id", Uuid, primary_key=True),
+    Index(None, "patient_id"),
 )
 
 quarantine = Table(
@@ -290,6 +300,15 @@ decisions = Table(
     Column("prediction_digest", Text, nullable=False),
 )
 
+# What the EHR was told, by the id that it gave it.
+write_backs = Table(
+    "write_backs",
+    metadata,
+    Column("review_id", Uuid, ForeignKey("reviews.review_id"), primary_key=True),
+    Column("ehr_id", Text, nullable=False),
+    Column("told_at", _moment, nullable=False),
+)
+
 audit_entries = Table(
     "audit_entries",
     metadata,
@@ -308,11 +327,27 @@ audit_entries = Table(
 )
 
 # Filled by a trigger with every entry and emptied by the sequencer: finding what has no leaf yet
-# costs what is owed, not the length of the log.
+# costs what is owed, not the length of the log. `xid` is the transaction that wrote the entry: at its
+# commit, triggers look here for the entries of the rows that it wrote.
 audit_pending = Table(
     "audit_pending",
     metadata,
     Column("entry_id", Uuid, ForeignKey("audit_entries.entry_id"), primary_key=True),
+    Column(
+        "xid",
+        BigInteger,
+        nullable=False,
+        server_default=text("(pg_current_xact_id()::text)::bigint"),
+    ),
+    Index(None, "xid"),
+)
+
+# The salts behind the commitments in entries; who erases a payload erases its salt.
+audit_openings = Table(
+    "audit_openings",
+    metadata,
+    Column("entry_id", Uuid, ForeignKey("audit_entries.entry_id"), primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
 )
 
 audit_leaves = Table(
@@ -362,13 +397,4 @@ clinicians = Table(
     Column("role", Text, nullable=False),
     Column("password", Text, nullable=False),
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
-)
-
-APPEND_ONLY = (
-    "audit_entries",
-    "audit_leaves",
-    "audit_nodes",
-    "audit_heads",
-    "audit_signatures",
-    "decisions",
 )

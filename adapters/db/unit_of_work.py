@@ -11,10 +11,12 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from adapters.db.audit_log import SqlAuditLog
+from adapters.db.erasure import SqlErasure
 from adapters.db.errors import translated, translating
 from adapters.db.inbox import SqlInbox
 from adapters.db.memories import SqlMemories
 from adapters.db.outbox import SqlOutbox
+from adapters.db.payloads import SqlPayloads
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
 from adapters.db.reviews import SqlReviews
@@ -48,6 +50,8 @@ class SqlUnitOfWork:
         self.reviews = SqlReviews(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
         self.audit_log = SqlAuditLog(connection)
+        self.payloads = SqlPayloads(connection)
+        self.erasure = SqlErasure(connection)
         return self
 
     def __exit__(

@@ -23,7 +23,7 @@ from clinical.review.review import (
     NotHolderError,
     StaleVersionError,
 )
-from clinical.services.intake import ConflictingDeliveryError
+from clinical.services.intake import ConflictingDeliveryError, ErasedDeliveryError
 
 PROBLEM_TYPE = "urn:clinical-jepa:problem:"
 MEDIA_TYPE = "application/problem+json"
@@ -131,6 +131,7 @@ _STATUS = {
     MethodNotAllowedError.code: 405,
     ClosedError.code: 409,
     ConflictingDeliveryError.code: 409,
+    ErasedDeliveryError.code: 409,
     HeldByAnotherError.code: 409,
     NotHolderError.code: 409,
     StaleVersionError.code: 412,

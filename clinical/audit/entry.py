@@ -2,10 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+from clinical.audit.sealing import is_sealed, sealed
 
 
 class AuditKind(StrEnum):
@@ -28,11 +31,16 @@ class AuditKind(StrEnum):
     AUDIT_RUN = "audit.run.v1"
     MESSAGE_ABANDONED = "message.abandoned.v1"
     MESSAGE_REDRIVEN = "message.redriven.v1"
+    PATIENT_ERASED = "patient.erased.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """`actor` did `kind`; `refs` names what it touched by our own ids and digests, never by content."""
+    """`actor` did `kind`; `refs` names what it touched by our own ids, never by content.
+
+    What follows from content is in `refs` as a commitment; its `salt` is kept apart from the entry,
+    and known only to who just made it.
+    """
 
     entry_id: UUID
     at: datetime
@@ -40,6 +48,17 @@ class AuditEntry:
     actor: str
     refs: dict[str, str] = field(default_factory=dict)
     request_id: str = ""
+    salt: bytes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def sealed_refs(self) -> tuple[str, ...]:
+        """The names of the refs that are commitments."""
+        return tuple(name for name, value in self.refs.items() if is_sealed(value))
+
+    @property
+    def without_salt(self) -> "AuditEntry":
+        """The same entry, of which nobody is to keep the salt."""
+        return replace(self, salt=None)
 
     def canonical(self) -> bytes:
         """The bytes that are hashed: JSON with sorted keys, no spaces, all values strings.
@@ -82,3 +101,15 @@ class Act:
             refs={name: str(value) for name, value in refs.items()},
             request_id=self.request_id,
         )
+
+    def sealing(
+        self,
+        entry_id: UUID,
+        kind: AuditKind,
+        salt: bytes,
+        content: Mapping[str, object],
+        **refs: object,
+    ) -> AuditEntry:
+        """As `entry`, vouching besides for each of `content` by a commitment under this fresh salt."""
+        commitments = {name: sealed(salt, name, str(value)) for name, value in content.items()}
+        return replace(self.entry(entry_id, kind, **refs, **commitments), salt=salt)

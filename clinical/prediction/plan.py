@@ -264,3 +264,11 @@ class StoredComparison:
     review_id: UUID
     asked_by: str
     made_at: datetime
+
+    @property
+    def sealed_content(self) -> dict[str, str]:
+        """What the audit log vouches for without telling it: digests of what came in and went out."""
+        return {
+            "input": self.comparison.capsule.input_digest,
+            "output": self.comparison.output_digest,
+        }

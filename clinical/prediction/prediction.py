@@ -77,3 +77,11 @@ class Prediction:
     def is_abstained(self) -> bool:
         """Whether nothing at all was said."""
         return self.forecast.abstention is not None
+
+    @property
+    def sealed_content(self) -> dict[str, str]:
+        """What the audit log vouches for without telling it: digests of what came in and went out."""
+        return {
+            "input": self.forecast.capsule.input_digest,
+            "output": self.forecast.output_digest,
+        }

@@ -56,3 +56,8 @@ class Decision:
             self.prediction_digest,
         )
         return hashlib.sha256("\n".join(fields).encode()).hexdigest()
+
+    @property
+    def sealed_content(self) -> dict[str, str]:
+        """What the audit log vouches for without telling it."""
+        return {"decision_digest": self.digest}

@@ -1,14 +1,16 @@
 """J4: give the audit log its tree, and verify it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
-from clinical.audit.entry import AuditEntry
+from clinical.audit.entry import AuditEntry, AuditKind
 from clinical.audit.proof import NotYetSequencedError
 from clinical.audit.ranges import consistency_ranges, inclusion_ranges, stored_path
+from clinical.audit.sealing import sealed
 from clinical.audit.tree import Frontier, TreeHead
 from clinical.errors import NotFoundError
-from clinical.services.ports import Clock, OpenUnitOfWork
+from clinical.services.ports import Clock, OpenUnitOfWork, UnitOfWork
 
 _BATCH = 1000
 
@@ -25,11 +27,56 @@ class LogReport:
     head: TreeHead
     first_bad_index: int | None
     bad_head_sizes: tuple[int, ...]
+    num_bad_nodes: int
+    payloads: "PayloadReport"
 
     @property
     def is_sound(self) -> bool:
-        """Whether every entry still hashes to its leaf and every head is that of its leaves."""
-        return self.first_bad_index is None and not self.bad_head_sizes
+        """Whether every entry hashes to its leaf, the tree is that of its leaves, and payloads agree."""
+        is_tree = self.first_bad_index is None and not self.bad_head_sizes
+        return is_tree and not self.num_bad_nodes and self.payloads.is_sound
+
+
+@dataclass(slots=True, kw_only=True)
+class PayloadReport:
+    """Whether what entries seal is still what is stored.
+
+    `num_without_salt` entries can no longer be opened; erasures told of `num_erased` such. An entry
+    is bad where its salt does not open it to what is stored now, or one of the two is gone alone.
+    """
+
+    num_checked: int = 0
+    num_without_salt: int = 0
+    num_erased: int = 0
+    bad: list[UUID] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all agrees, and no more is gone than erasures told of: one may come meanwhile."""
+        return not self.bad and self.num_without_salt <= self.num_erased
+
+    def add(
+        self,
+        entry: AuditEntry,
+        salt: bytes | None,
+        held: Mapping[str, str] | None,
+        *,
+        is_kept: bool,
+    ) -> None:
+        """Judge an entry by its salt and what is `held`, if it seals something that `is_kept`."""
+        if salt is None:
+            self.num_without_salt += 1
+            is_good = held is None
+        elif not is_kept:
+            return
+        else:
+            is_good = held is not None and all(
+                sealed(salt, name, held.get(name, "")) == entry.refs[name]
+                for name in entry.sealed_refs
+            )
+        self.num_checked += 1
+        if not is_good:
+            self.bad.append(entry.entry_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +136,8 @@ class AuditService:
             return stored_path(consistency_ranges(old, size), uow.audit_log.nodes)
 
     def verify(self) -> LogReport:
-        """Recompute every leaf from its entry and every head from its leaves."""
-        frontier = Frontier()
+        """Recompute every leaf, every node, every head, and what every commitment stands for."""
+        frontier, payloads, page = Frontier(), PayloadReport(), list[AuditEntry]()
         with self.open_unit_of_work() as uow:
             heads = {head.size: head.root for head in uow.audit_log.heads()}
             bad_index, bad_heads = None, []
@@ -100,15 +147,37 @@ class AuditService:
                 frontier.append(entry.leaf_hash)
                 if heads.get(frontier.size, frontier.head().root) != frontier.head().root:
                     bad_heads.append(frontier.size)
+                page.append(entry)
+                if len(page) == _BATCH:
+                    _judge(uow, payloads, page)
+                    page.clear()
+            _judge(uow, payloads, page)
             missing = [size for size in heads if size > frontier.size]
             if missing and bad_index is None:
                 bad_index = frontier.size
             bad_heads += missing
             unsequenced = uow.audit_log.unsequenced()
+            num_bad_nodes = uow.audit_log.num_bad_nodes(frontier.size)
+            payloads.num_erased = uow.audit_log.num_erased()
         return LogReport(
             num_entries=frontier.size,
             num_unsequenced=unsequenced,
             head=frontier.head(),
             first_bad_index=bad_index,
             bad_head_sizes=tuple(bad_heads),
+            num_bad_nodes=num_bad_nodes,
+            payloads=payloads,
         )
+
+
+def _judge(uow: UnitOfWork, report: PayloadReport, page: Sequence[AuditEntry]) -> None:
+    """Hold the entries of a page that seal something against what is stored."""
+    sealing = [e for e in page if e.sealed_refs and e.kind is not AuditKind.PATIENT_ERASED]
+    if not sealing:
+        return
+    salts = uow.audit_log.salts([entry.entry_id for entry in sealing])
+    contents = uow.payloads.contents(sealing)
+    for entry in sealing:
+        is_kept = entry.entry_id in contents
+        salt = salts.get(entry.entry_id)
+        report.add(entry, salt, contents.get(entry.entry_id), is_kept=is_kept)

@@ -49,6 +49,7 @@ class Reception(StrEnum):
     NEW = "new"
     DUPLICATE = "duplicate"  # same sender id, same bytes: already held, same answer
     CONFLICT = "conflict"  # same sender id, other bytes: refused, the first stays
+    ERASED = "erased"  # same sender id as something erased since: refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

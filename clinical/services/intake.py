@@ -18,6 +18,18 @@ class ConflictingDeliveryError(RejectedError):
     code = "intake.conflicting_delivery"
 
 
+class ErasedDeliveryError(RejectedError):
+    """What came under this id was erased: it is not taken in again by a redelivery."""
+
+    code = "intake.erased_delivery"
+
+
+_REFUSALS: Mapping[Reception, type[RejectedError]] = {
+    Reception.CONFLICT: ConflictingDeliveryError,
+    Reception.ERASED: ErasedDeliveryError,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What the sender is told: the row that holds the bytes, their digest, and whether they were new."""
@@ -48,7 +60,7 @@ class Intake:
         """Store the bytes and the work they owe in one commit; a duplicate gets the same receipt.
 
         Raises:
-            ConflictingDeliveryError
+            ConflictingDeliveryError, ErasedDeliveryError
         """
         with self.open_unit_of_work() as uow:
             reception, held_id = uow.inbox.add(delivery)
@@ -59,23 +71,23 @@ class Intake:
                     uow,
                     act,
                     AuditKind.DELIVERY_RECEIVED,
+                    {"digest": delivery.digest},
                     delivery=held_id,
-                    digest=delivery.digest,
                     door=delivery.door,
                     site=delivery.site,
                 )
-            elif reception is Reception.CONFLICT:
+            elif reception in _REFUSALS:
                 self._audit(
                     uow,
                     act,
                     AuditKind.DELIVERY_REFUSED,
+                    {"digest": delivery.digest},
                     delivery=held_id,
-                    digest=delivery.digest,
-                    why=ConflictingDeliveryError.code,
+                    why=_REFUSALS[reception].code,
                 )
             uow.commit()
-        if reception is Reception.CONFLICT:
-            raise ConflictingDeliveryError("this delivery id was already used for other bytes")
+        if reception in _REFUSALS:
+            raise _REFUSALS[reception]("this delivery id was used before")
         return Receipt(
             delivery_id=held_id, digest=delivery.digest, is_new=reception is Reception.NEW
         )
@@ -106,6 +118,7 @@ class Intake:
                 uow,
                 act,
                 AuditKind.EVENTS_RECORDED,
+                {},
                 delivery=delivery_id,
                 events=len(reading.events),
                 new_events=num_new,
@@ -143,5 +156,13 @@ class Intake:
         if message_id is not None:
             uow.outbox.done(message_id, self.clock.now())
 
-    def _audit(self, uow: UnitOfWork, act: Act, kind: AuditKind, **refs: object) -> None:
-        uow.audit_log.append(act.entry(self.identities.new(), kind, **refs))
+    def _audit(
+        self,
+        uow: UnitOfWork,
+        act: Act,
+        kind: AuditKind,
+        content: Mapping[str, object],
+        **refs: object,
+    ) -> None:
+        new = self.identities
+        uow.audit_log.append(act.sealing(new.new(), kind, new.salt(), content, **refs))

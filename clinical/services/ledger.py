@@ -40,11 +40,11 @@ class LedgerService:
     witnesses: tuple[NoteKey, ...] = ()
 
     def publish(self) -> bool:
-        """Sign the newest head, if it was not signed before; whether it was."""
+        """Sign the newest head, unless this very key has; whether it did."""
         name = self.notary.key.name
         with self.open_unit_of_work() as uow:
             head = uow.audit_log.head()
-            signed = uow.audit_log.signed(name)
+            signed = uow.audit_log.signed(name, self.notary.key.key_id)
             if head.size <= (0 if signed is None else signed.size):
                 return False
             signature = self.notary.sign(Checkpoint(name, head).to_text())

@@ -104,14 +104,14 @@ class PlanningService:
             )
         uow.plan_comparisons.add(stored)
         uow.audit_log.append(
-            act.entry(
+            act.sealing(
                 self.identities.new(),
                 AuditKind.PLANS_COMPARED,
+                self.identities.salt(),
+                stored.sealed_content,
                 comparison=stored.question.comparison_id,
                 review=stored.review_id,
-                input=capsule.input_digest,
                 model=capsule.model.manifest_digest,
                 config=capsule.config_digest,
-                output=stored.comparison.output_digest,
             )
         )

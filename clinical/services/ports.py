@@ -53,9 +53,13 @@ class Clock(Protocol):
 
 
 class Identities(Protocol):
-    """Fresh identities."""
+    """Fresh identities, and salts that nobody can guess."""
 
     def new(self) -> UUID: ...
+
+    def salt(self) -> bytes:
+        """32 random bytes."""
+        ...
 
 
 class Reader(Protocol):
@@ -291,6 +295,10 @@ class Reviews(Protocol):
 
     def decision(self, review_id: UUID) -> Decision | None: ...
 
+    def note_written_back(self, review_id: UUID, ehr_id: str, at: datetime) -> None:
+        """Remember under which id the EHR holds what it was told; the first stands."""
+        ...
+
 
 class PlanComparisons(Protocol):
     """Stored comparisons of plans."""
@@ -309,7 +317,21 @@ class PlanComparisons(Protocol):
 class AuditLog(Protocol):
     """Audit entries and the tree over them."""
 
-    def append(self, entry: AuditEntry) -> None: ...
+    def append(self, entry: AuditEntry) -> None:
+        """Store the entry, and apart from it the salt of what it seals."""
+        ...
+
+    def salts(self, entry_ids: Collection[UUID]) -> Mapping[UUID, bytes]:
+        """The salts that are still held of these entries."""
+        ...
+
+    def num_erased(self) -> int:
+        """Of how many entries erasures said that their salts are gone."""
+        ...
+
+    def num_bad_nodes(self, size: int) -> int:
+        """How many inner nodes of the tree over `size` leaves are missing or not what is below them."""
+        ...
 
     def sequence(self, limit: int, at: datetime) -> int:
         """Give up to `limit` unsequenced entries their leaves and store a new head; how many."""
@@ -337,8 +359,8 @@ class AuditLog(Protocol):
         """Whether the log once had this head."""
         ...
 
-    def signed(self, name: str) -> TreeHead | None:
-        """The largest head under which there is a signature of this name."""
+    def signed(self, name: str, key_id: bytes | None = None) -> TreeHead | None:
+        """The largest head with a signature of this name, and of this key if one is given."""
         ...
 
     def signatures(self, size: int) -> list[Signature]:
@@ -353,6 +375,47 @@ class AuditLog(Protocol):
 
     def history(self, **refs: str) -> list[AuditEntry]:
         """The entries that carry these refs, oldest first."""
+        ...
+
+
+class Payloads(Protocol):
+    """What audit entries vouch for, as it is stored now."""
+
+    def contents(self, entries: Collection[AuditEntry]) -> Mapping[UUID, Mapping[str, str] | None]:
+        """By entry the sealed content of the row it names, computed again; None where that is gone.
+
+        Entries that seal what is not stored, such as the bytes of a refused delivery, are left out.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """How much of a patient was erased. `num_shared` of the deliveries told of others too."""
+
+    num_events: int
+    num_deliveries: int
+    num_shared: int
+    num_predictions: int
+    num_comparisons: int
+    num_reviews: int
+    num_decisions: int
+    num_sealed: int  # audit entries whose salts are gone
+
+
+class Erasure(Protocol):
+    """Makes what is stored of a patient unrecoverable from the tables."""
+
+    def extent(self, patient_id: UUID) -> Erased:
+        """What `erase` would erase; until the transaction ends nothing is added to it."""
+        ...
+
+    def erase(self, patient_id: UUID, at: datetime) -> None:
+        """Delete all rows about the patient, the bytes of every delivery that told of them, and salts.
+
+        After `extent`, and after the entry of kind `patient.erased.v1` in the same transaction:
+        without one nothing of the past may be deleted.
+        """
         ...
 
 
@@ -377,6 +440,10 @@ class UnitOfWork(Protocol):
     def plan_comparisons(self) -> PlanComparisons: ...
     @property
     def audit_log(self) -> AuditLog: ...
+    @property
+    def payloads(self) -> Payloads: ...
+    @property
+    def erasure(self) -> Erasure: ...
 
     def __enter__(self) -> Self: ...
 

@@ -148,14 +148,14 @@ class PredictionService:
             return self._already(uow, prediction)
         request = prediction.request
         uow.audit_log.append(
-            act.entry(
+            act.sealing(
                 self.identities.new(),
                 AuditKind.PREDICTION_STORED,
+                self.identities.salt(),
+                prediction.sealed_content,
                 prediction=request.prediction_id,
-                input=capsule.input_digest,
                 model=capsule.model.manifest_digest,
                 config=capsule.config_digest,
-                output=prediction.forecast.output_digest,
             )
         )
         if request.purpose is Purpose.REVIEW:

@@ -1,5 +1,6 @@
 """J3: a clinician claims a review and decides."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -28,7 +29,7 @@ class ReviewService:
         """
         with self.open_unit_of_work() as uow:
             review = self._expect(uow, review_id, expected_version).claim(act.actor, act.at)
-            self._store(uow, review, act, AuditKind.REVIEW_CLAIMED)
+            self._store(uow, review, act, AuditKind.REVIEW_CLAIMED, {})
             uow.commit()
         return review
 
@@ -40,7 +41,7 @@ class ReviewService:
         """
         with self.open_unit_of_work() as uow:
             review = self._expect(uow, review_id, expected_version).release(act.actor, act.at)
-            self._store(uow, review, act, AuditKind.REVIEW_RELEASED)
+            self._store(uow, review, act, AuditKind.REVIEW_RELEASED, {})
             uow.commit()
         return review
 
@@ -78,8 +79,8 @@ class ReviewService:
                 review,
                 act,
                 AuditKind.REVIEW_SIGNED,
+                decision.sealed_content,
                 decision=decision.decision_id,
-                decision_digest=decision.digest,
                 verdict=verdict,
             )
             uow.reviews.add_decision(decision)
@@ -103,12 +104,24 @@ class ReviewService:
         return review
 
     def _store(
-        self, uow: UnitOfWork, review: Review, act: Act, kind: AuditKind, **refs: object
+        self,
+        uow: UnitOfWork,
+        review: Review,
+        act: Act,
+        kind: AuditKind,
+        content: Mapping[str, object],
+        **refs: object,
     ) -> None:
         uow.reviews.update(review)
         uow.audit_log.append(
-            act.entry(
-                self.identities.new(), kind, review=review.review_id, version=review.version, **refs
+            act.sealing(
+                self.identities.new(),
+                kind,
+                self.identities.salt(),
+                content,
+                review=review.review_id,
+                version=review.version,
+                **refs,
             )
         )
 

@@ -49,9 +49,14 @@ class WriteBackService:
         ehr_id = self.ehr.write_back(write_back)
         with self.open_unit_of_work() as uow:
             uow.outbox.done(message_id, self.clock.now())
+            uow.reviews.note_written_back(review_id, ehr_id, self.clock.now())
             uow.audit_log.append(
-                act.entry(
-                    self.identities.new(), AuditKind.WRITEBACK_DONE, review=review_id, ehr_id=ehr_id
+                act.sealing(
+                    self.identities.new(),
+                    AuditKind.WRITEBACK_DONE,
+                    self.identities.salt(),
+                    {"ehr_id": ehr_id},
+                    review=review_id,
                 )
             )
             uow.commit()

@@ -101,6 +101,10 @@ def _log_section(findings: Findings) -> str:
         ("verdict", text_cell(log_sentence(log))),
         ("first bad index", text_cell(or_none(log.report.first_bad_index))),
         ("heads that are wrong, by size", text_cell(listed(log.report.bad_head_sizes))),
+        ("stored nodes that are wrong", count_cell(log.report.num_bad_nodes)),
+        ("entries held against what they vouch for", count_cell(log.report.payloads.num_checked)),
+        ("of these, vouching for something else", count_cell(len(log.report.payloads.bad))),
+        ("of these, of erased patients", count_cell(log.report.payloads.num_without_salt)),
         ("entries still without a leaf", count_cell(log.report.num_unsequenced)),
         ("tree head of what was audited", f"<td><code>{log.size} {log.root}</code></td>"),
     ]

@@ -165,10 +165,24 @@ def log_sentence(log: LogFindings) -> str:
         return (
             f"The audit log is NOT sound: the first bad entry has index {report.first_bad_index:,}."
         )
+    if not report.bad_head_sizes:
+        return f"The audit log is NOT sound: {_bad_storage(report)}."
     first = min(report.bad_head_sizes)
     return (
         f"The audit log is NOT sound: the head over {first:,} entries is not that of its leaves, so "
         f"one of the entries below index {first:,} was replaced."
+    )
+
+
+def _bad_storage(report: LogReport) -> str:
+    payloads = report.payloads
+    if report.num_bad_nodes:
+        return f"{report.num_bad_nodes:,} stored nodes of its tree are not what is below them"
+    if payloads.bad:
+        return f"{len(payloads.bad):,} entries vouch for something else than what is stored"
+    return (
+        f"{payloads.num_without_salt:,} entries cannot be opened any more, and erasures tell of "
+        f"{payloads.num_erased:,} only"
     )
 
 

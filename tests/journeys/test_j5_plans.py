@@ -14,6 +14,7 @@ from adapters.db.embedded import EmbeddedPostgres
 from adapters.db.engine import create_engine
 from adapters.db.unit_of_work import unit_of_work_factory
 from clinical.audit.entry import AuditKind
+from clinical.audit.sealing import sealed
 from clinical.prediction.plan import COURSE_UNDER_PLAN
 from clinical.services.ports import OpenUnitOfWork
 from tests.journeys.conftest import PASSWORD, SECRET, SITE
@@ -107,11 +108,14 @@ def test_the_audit_log_proves_who_compared_what(desk: Desk) -> None:
     told = desk.compare(WISHES).json()
     with desk.open_unit_of_work() as uow:
         [entry] = uow.audit_log.history(comparison=told["comparison_id"])
+        salt = uow.audit_log.salts([entry.entry_id])[entry.entry_id]
         stored = uow.plan_comparisons.get(UUID(told["comparison_id"]))
     assert entry.kind is AuditKind.PLANS_COMPARED
     assert entry.actor == "dr-clark"
-    assert entry.refs["output"] == stored.comparison.output_digest == told["output_digest"]
-    assert entry.refs["input"] == stored.comparison.capsule.input_digest
+    assert stored.comparison.output_digest == told["output_digest"]
+    assert {name: entry.refs[name] for name in entry.sealed_refs} == {
+        name: sealed(salt, name, value) for name, value in stored.sealed_content.items()
+    }
     proof = f"/v1/audit/entries/{entry.entry_id}/proof"
     wait_until(lambda: desk.client.get(proof).status_code == 200)
 

@@ -16,7 +16,7 @@ from clinical.services.ports import OpenUnitOfWork
 from tests.fakes import NOON
 from tests.ports.together import together
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unaudited")]
 
 MOMENT = timedelta(microseconds=1)
 DELIVERY = Delivery(

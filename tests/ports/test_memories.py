@@ -15,7 +15,7 @@ from clinical.timeline.patient import PatientRef
 from tests.clinical.builders import PATIENT
 from tests.fakes import MODEL, NOON
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unaudited")]
 OTHER_MODEL = replace(MODEL, manifest_digest="9" * 64, version="2")
 OTHER_PATIENT = PatientRef("north", "p2").patient_id
 
@@ -41,7 +41,7 @@ def _memory(num_blocks: int, events: str = "a", **changes: object) -> PatientMem
 
 
 @pytest.fixture(autouse=True)
-def _known(open_unit_of_work: OpenUnitOfWork) -> None:
+def _known(unaudited: None, open_unit_of_work: OpenUnitOfWork) -> None:
     refs = {PATIENT: PatientRef("north", "p1"), OTHER_PATIENT: PatientRef("north", "p2")}
     with open_unit_of_work() as uow:
         uow.timelines.add([], refs)

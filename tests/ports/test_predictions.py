@@ -20,7 +20,7 @@ from tests.fakes import MODEL, NOON, FakeModelServer
 from tests.ports import strategies
 from tests.ports.together import together
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unaudited")]
 
 
 def _prediction(content: str = "", *, as_of: timedelta = timedelta(0)) -> Prediction:

@@ -27,7 +27,7 @@ from tests.fakes import NOON, FakeModelServer, SeededIdentities, SettableClock
 from tests.ports import strategies
 from tests.ports.together import together
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unaudited")]
 
 OPEN = frozenset({ReviewState.QUEUED, ReviewState.CLAIMED})
 ADA = PatientRef("north", "ada")

@@ -18,7 +18,7 @@ from clinical.timeline.timeline import Timeline
 from tests.clinical.builders import event, hours
 from tests.fakes import MODEL, NOON, FakeModelServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("unaudited")]
 State = tuple[float, ...]
 ORIGIN: State = (0.0, 0.0, 0.0, 0.0)
 ASKED = PatientRef("north", "asked")

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from clinical.audit.entry import Act, AuditEntry
+from clinical.audit.sealing import sealed
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Quarantined, Reading
 from clinical.services.intake import Intake
@@ -63,6 +64,13 @@ class World:
     def history(self, **refs: str) -> list[AuditEntry]:
         with self.open_unit_of_work() as uow:
             return uow.audit_log.history(**refs)
+
+    def stands_for(self, entry: AuditEntry, **content: str) -> bool:
+        """Whether the entry's commitments are to just this content."""
+        with self.open_unit_of_work() as uow:
+            salt = uow.audit_log.salts([entry.entry_id])[entry.entry_id]
+        told = {name: entry.refs[name] for name in entry.sealed_refs}
+        return told == {name: sealed(salt, name, value) for name, value in content.items()}
 
 
 @pytest.fixture
