@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.exceptions import Reject
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
@@ -21,9 +21,11 @@ from adapters import telemetry
 from adapters.assembly.worker import Broker, Parts, WorkerProcess
 from clinical.errors import OperationalError
 from clinical.services.messages import MessageKind
+from clinical.services.quarantine import QuarantineService
 from pipelines import folder_transport
 from pipelines.tasks import intake, prediction, writeback
 from pipelines.tasks.attempt import Bench, attempt
+from pipelines.tasks.dead_letters import Bury, drain
 from pipelines.tasks.outbox import Relay
 
 QUEUE = "clinical"
@@ -42,10 +44,15 @@ def create_app(broker: Broker, open_parts: Callable[[], Parts]) -> Celery:
     app.conf.update(_SETTINGS, **_broker_settings(broker))
     parts = _PerProcess(open_parts)
 
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def work(message_id: str) -> None:
+    @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
+    def work(task: Task, message_id: str) -> None:
+        # Redelivered: the broker knows that whoever had it is gone. Else it may be a second copy.
+        is_again = bool((task.request.delivery_info or {}).get("redelivered"))
+        # What is no id raises, as anything would that `attempt` does not foresee: rejected, and with
+        # RabbitMQ buried. Whatever is owed comes back when its lease runs out.
+        owed_id = UUID(message_id)
         try:
-            attempt(bench(parts()), UUID(message_id))
+            attempt(bench(parts()), owed_id, takes_over=is_again)
         except OperationalError as error:
             # Nothing could be written down, so the database is away: hold this worker back a little
             # and hand the id back. Were it lost too, the message's lease would bring it again.
@@ -96,6 +103,12 @@ def relay(app: Celery, parts: Parts) -> Relay:
         clock=parts.clock,
         audit=parts.audit,
         ledger=parts.ledger,
+        quarantine=QuarantineService(
+            open_unit_of_work=parts.open_unit_of_work,
+            clock=parts.clock,
+            identities=parts.identities,
+        ),
+        shedding=parts.shedding,
         lease=parts.lease,
         open_line=lambda: open_line(app),
         open_doorbell=parts.open_doorbell,
@@ -110,13 +123,19 @@ class QueueLine:
         self._app = app
         self._queue = app.amqp.queues[QUEUE](connection.default_channel)
         self._queue.declare()
-        if connection.transport.driver_type == "amqp":
-            dead_queue()(connection.default_channel).declare()  # type: ignore[no-untyped-call]
+        self._channel = connection.default_channel
+        self._has_dead_queue = connection.transport.driver_type == "amqp"
+        if self._has_dead_queue:
+            dead_queue()(self._channel).declare()  # type: ignore[no-untyped-call]
         self._producer = app.amqp.Producer(connection)
 
     def depth(self) -> int:
         """How many ids wait for a worker."""
         return int(self._queue.queue_declare(passive=True).message_count)
+
+    def drain(self, bury: Bury) -> int:
+        """Take some of what the broker gave up, gone from there once `bury` returned; how many."""
+        return drain(self._channel, DEAD_QUEUE, bury) if self._has_dead_queue else 0
 
     def publish(self, message_id: UUID) -> None:
         """Hand over an id; returns once the broker has confirmed it."""
@@ -182,11 +201,13 @@ _SETTINGS: dict[str, Any] = {
     "broker_connection_max_retries": None,
     "broker_connection_retry_on_startup": True,
     "task_acks_late": True,
+    "task_acks_on_failure_or_timeout": False,
     "task_create_missing_queues": False,
     "task_default_queue": QUEUE,
     "task_ignore_result": True,
     "task_reject_on_worker_lost": True,
     "task_serializer": "json",
+    "worker_consumer": "pipelines.tasks.consumer:BuryingConsumer",
     "worker_enable_remote_control": False,
     "worker_hijack_root_logger": False,
     "worker_prefetch_multiplier": 1,
@@ -229,7 +250,7 @@ def _queue(arguments: dict[str, object] | None = None) -> Queue:
 
 
 def dead_queue() -> Queue:
-    """Where RabbitMQ puts ids that it delivered too often; kept short, for the outbox has them all."""
+    """Where RabbitMQ puts what it gave up; the relay empties it into the database."""
     return Queue(  # type: ignore[no-untyped-call]
         DEAD_QUEUE,
         _exchange(DEAD_QUEUE),

@@ -28,6 +28,7 @@ class AuditKind(StrEnum):
     AUDIT_RUN = "audit.run.v1"
     MESSAGE_ABANDONED = "message.abandoned.v1"
     MESSAGE_REDRIVEN = "message.redriven.v1"
+    MESSAGE_REOWED = "message.reowed.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

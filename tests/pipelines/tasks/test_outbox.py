@@ -21,6 +21,8 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.services.audit import AuditService
 from clinical.services.ledger import LedgerService
 from clinical.services.ports import OpenUnitOfWork
+from clinical.services.quarantine import QuarantineService
+from clinical.services.shedding import LoadLimits, SheddingService
 from pipelines.tasks.outbox import WINDOW, Relay
 from pipelines.worker import create_app, open_line
 from tests.pipelines.tasks.owing import SetClock, message_for, owe
@@ -28,6 +30,7 @@ from tests.pipelines.tasks.owing import SetClock, message_for, owe
 pytestmark = pytest.mark.integration
 
 LEASE = timedelta(seconds=120)
+LIMITS = LoadLimits(max_backlog=100, max_lateness=timedelta(hours=9), min_free_bytes=0)
 
 
 class BrokerDownError(Exception):
@@ -48,6 +51,9 @@ class BrokenLine:
         if len(self.published) == self.num_good:
             raise BrokerDownError
         self.published.append(message_id)
+
+    def drain(self, _bury: object) -> int:
+        return 0
 
 
 @pytest.fixture
@@ -72,6 +78,17 @@ def make_relay(
                 clock=SystemClock(),
                 notary=Ed25519Notary.of("log", SignatureKind.LOG, bytes(32)),
                 check=is_signature,
+            ),
+            quarantine=QuarantineService(
+                open_unit_of_work=open_unit_of_work,
+                clock=SystemClock(),
+                identities=TimeOrderedIdentities(),
+            ),
+            shedding=SheddingService(
+                open_unit_of_work=open_unit_of_work,
+                limits=LIMITS,
+                elapsed=time.monotonic,
+                free_bytes=lambda: None,
             ),
             lease=LEASE,
             open_line=lambda: open_line(app),
@@ -172,9 +189,7 @@ def _wait_for_files(folder: Path, count: int, seconds: float) -> float:
 
 
 def _owe_now(open_unit_of_work: OpenUnitOfWork) -> None:
-    now = SetClock()
-    now.moment = SystemClock().now()
-    owe(open_unit_of_work, message_for(now))
+    owe(open_unit_of_work, message_for(SetClock()))
 
 
 def test_a_new_message_rings_and_is_published_without_waiting_for_the_sweep(
