@@ -22,11 +22,13 @@ from adapters.assembly.worker import Broker, Parts, WorkerProcess
 from clinical.errors import OperationalError
 from clinical.services.messages import MessageKind
 from clinical.services.quarantine import QuarantineService
+from clinical.services.reaping import ReapingService
 from pipelines import folder_transport
 from pipelines.tasks import intake, prediction, writeback
 from pipelines.tasks.attempt import Bench, attempt
 from pipelines.tasks.dead_letters import Bury, drain
 from pipelines.tasks.outbox import Relay
+from pipelines.tasks.reaper import Reaper
 
 QUEUE = "clinical"
 DEAD_QUEUE = "clinical.dead"
@@ -109,6 +111,14 @@ def relay(app: Celery, parts: Parts) -> Relay:
             identities=parts.identities,
         ),
         shedding=parts.shedding,
+        reaper=Reaper(
+            ReapingService(
+                open_unit_of_work=parts.open_unit_of_work,
+                clock=parts.clock,
+                identities=parts.identities,
+            ),
+            parts.lease,
+        ),
         lease=parts.lease,
         open_line=lambda: open_line(app),
         open_doorbell=parts.open_doorbell,

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from adapters.db.audit_log import SqlAuditLog
 from adapters.db.dead_letters import SqlDeadLetters
 from adapters.db.errors import translated, translating
+from adapters.db.forgotten import SqlForgotten
 from adapters.db.inbox import SqlInbox
 from adapters.db.memories import SqlMemories
 from adapters.db.outbox import SqlOutbox
@@ -46,6 +47,7 @@ class SqlUnitOfWork:
         self.inbox = SqlInbox(connection)
         self.outbox = SqlOutbox(connection, self._moment)
         self.dead_letters = SqlDeadLetters(connection)
+        self.forgotten = SqlForgotten(connection)
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
         self.memories = SqlMemories(connection)

@@ -8,7 +8,7 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
 from clinical.prediction.request import Purpose
 from clinical.services.delivery import Delivery, Door, Reading, Reception
-from clinical.services.messages import Message, MessageKind, Urgency
+from clinical.services.messages import Message, MessageKind, Urgency, key_of, urgency_of
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader, UnitOfWork
 
 
@@ -145,13 +145,12 @@ class Intake:
     def _message(
         self, kind: MessageKind, subject_id: UUID, urgency: Urgency, **parameters: str
     ) -> Message:
-        key = "|".join([kind.value, str(subject_id), *parameters.values()])
         return Message(
             message_id=self.identities.new(),
             kind=kind,
             subject_id=subject_id,
             created_at=self.clock.now(),
-            coalesce_key=key,
+            coalesce_key=key_of(kind, subject_id, *parameters.values()),
             parameters=parameters,
             urgency=urgency,
         )
@@ -162,8 +161,3 @@ class Intake:
 
     def _audit(self, uow: UnitOfWork, act: Act, kind: AuditKind, **refs: object) -> None:
         uow.audit_log.append(act.entry(self.identities.new(), kind, **refs))
-
-
-def urgency_of(door: Door) -> Urgency:
-    """How soon what came by a door is to be worked on: files can wait for what is happening now."""
-    return Urgency.BACKFILL if door in (Door.FHIR_BULK, Door.MEDS) else Urgency.LIVE

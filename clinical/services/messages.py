@@ -6,6 +6,7 @@ from enum import IntEnum, StrEnum
 from uuid import UUID
 
 from clinical.errors import OperationalError
+from clinical.services.delivery import Door
 
 
 class TakenOverError(OperationalError):
@@ -52,6 +53,16 @@ class Message:
 
 
 MAX_ATTEMPTS = 5
+
+
+def key_of(kind: MessageKind, subject_id: UUID, *parameters: str) -> str:
+    """The coalesce key of work that is owed once while it waits."""
+    return "|".join([kind.value, str(subject_id), *parameters])
+
+
+def urgency_of(door: Door) -> Urgency:
+    """How soon what came by a door is to be worked on: files can wait for what is happening now."""
+    return Urgency.BACKFILL if door in (Door.FHIR_BULK, Door.MEDS) else Urgency.LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from clinical.prediction.similar import Neighbour
 from clinical.review.decision import Decision
 from clinical.review.review import Review, ReviewState
 from clinical.review.writeback import WriteBack
-from clinical.services.delivery import Delivery, Quarantined, Reading, Reception, SetAside
+from clinical.services.delivery import Delivery, Door, Quarantined, Reading, Reception, SetAside
 from clinical.services.messages import (
     Backlog,
     Buried,
@@ -239,6 +239,22 @@ class DeadLetters(Protocol):
         ...
 
 
+class Forgotten(Protocol):
+    """Stored work that nothing owes any more, though every transaction that stores it also owes it."""
+
+    def lock(self) -> bool:
+        """Be the only one who looks until the transaction ends; False where somebody else does."""
+        ...
+
+    def deliveries(self, limit: int) -> list[tuple[UUID, Door]]:
+        """Deliveries that were not understood and that no message is owed or was given up for."""
+        ...
+
+    def write_backs(self, limit: int) -> list[UUID]:
+        """Reviews of which the log says that the EHR is to be told, and no message ever did."""
+        ...
+
+
 class Timelines(Protocol):
     """Events of patients."""
 
@@ -426,6 +442,8 @@ class UnitOfWork(Protocol):
     def outbox(self) -> Outbox: ...
     @property
     def dead_letters(self) -> DeadLetters: ...
+    @property
+    def forgotten(self) -> Forgotten: ...
     @property
     def timelines(self) -> Timelines: ...
     @property

@@ -21,6 +21,7 @@ from clinical.services.ports import Clock, OpenUnitOfWork
 from clinical.services.quarantine import QuarantineService
 from clinical.services.shedding import SheddingService
 from pipelines.tasks.dead_letters import Bury
+from pipelines.tasks.reaper import Reaper
 
 # So few ids lie in the broker that the last is taken well within its message's lease.
 WINDOW = 64
@@ -64,6 +65,7 @@ class Relay:
     ledger: LedgerService
     quarantine: QuarantineService
     shedding: SheddingService
+    reaper: Reaper
     lease: timedelta
     open_line: Callable[[], AbstractContextManager[Line]]
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
@@ -93,6 +95,7 @@ class Relay:
         num_buried = line.drain(self.quarantine.bury)
         if num_buried:
             _LOG.warning("dead letters buried", num_buried=num_buried)
+        self.reaper.turn(line.depth)
         while not self.stopping.is_set():
             is_more_likely = self.publish(line)
             left = began + _SWEEP_SECONDS - time.monotonic()
