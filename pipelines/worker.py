@@ -15,7 +15,7 @@ from uuid import UUID
 from celery import Celery, Task, signals
 from celery.exceptions import Reject
 from kombu.connection import Connection
-from kombu.entity import Exchange, Queue
+from kombu.entity import Queue
 
 from adapters import telemetry
 from adapters.assembly.worker import Broker, Parts, WorkerProcess
@@ -28,10 +28,9 @@ from pipelines.tasks import intake, prediction, writeback
 from pipelines.tasks.attempt import Bench, attempt
 from pipelines.tasks.dead_letters import Bury, drain
 from pipelines.tasks.outbox import Relay
+from pipelines.tasks.queues import DEAD_QUEUE, QUEUE, dead_queue, exchange
 from pipelines.tasks.reaper import Reaper
 
-QUEUE = "clinical"
-DEAD_QUEUE = "clinical.dead"
 TASK = "clinical.work"
 _DELIVERY_LIMIT = 8
 _CONFIRM_SECONDS = 10.0
@@ -47,12 +46,10 @@ def create_app(broker: Broker, open_parts: Callable[[], Parts]) -> Celery:
     parts = _PerProcess(open_parts)
 
     @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
-    def work(task: Task, message_id: str) -> None:
+    def work(task: Task, *what: object, **_more: object) -> None:
         # Redelivered: the broker knows that whoever had it is gone. Else it may be a second copy.
         is_again = bool((task.request.delivery_info or {}).get("redelivered"))
-        # What is no id raises, as anything would that `attempt` does not foresee: rejected, and with
-        # RabbitMQ buried. Whatever is owed comes back when its lease runs out.
-        owed_id = UUID(message_id)
+        owed_id = _only_id(what)
         try:
             attempt(bench(parts()), owed_id, takes_over=is_again)
         except OperationalError as error:
@@ -160,6 +157,15 @@ class QueueLine:
         )
 
 
+def _only_id(what: tuple[object, ...]) -> UUID:
+    """The id that a task of ours carries; anything else is rejected, which with RabbitMQ buries it."""
+    try:
+        (message_id,) = what
+        return UUID(str(message_id))
+    except ValueError:
+        raise Reject("no id", requeue=False) from None
+
+
 @contextmanager
 def open_line(app: Celery) -> Iterator[QueueLine]:
     """A connection of its own for whoever publishes."""
@@ -211,7 +217,6 @@ _SETTINGS: dict[str, Any] = {
     "broker_connection_max_retries": None,
     "broker_connection_retry_on_startup": True,
     "task_acks_late": True,
-    "task_acks_on_failure_or_timeout": False,
     "task_create_missing_queues": False,
     "task_default_queue": QUEUE,
     "task_ignore_result": True,
@@ -252,23 +257,8 @@ def _broker_settings(broker: Broker) -> dict[str, Any]:
 def _queue(arguments: dict[str, object] | None = None) -> Queue:
     return Queue(  # type: ignore[no-untyped-call]
         QUEUE,
-        _exchange(QUEUE),
+        exchange(QUEUE),
         routing_key=QUEUE,
         durable=True,
         queue_arguments=arguments,
     )
-
-
-def dead_queue() -> Queue:
-    """Where RabbitMQ puts what it gave up; the relay empties it into the database."""
-    return Queue(  # type: ignore[no-untyped-call]
-        DEAD_QUEUE,
-        _exchange(DEAD_QUEUE),
-        routing_key=DEAD_QUEUE,
-        durable=True,
-        queue_arguments={"x-max-length": 1000},
-    )
-
-
-def _exchange(name: str) -> Exchange:
-    return Exchange(name, type="direct", durable=True)  # type: ignore[no-untyped-call]

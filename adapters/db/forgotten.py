@@ -7,12 +7,11 @@ young or unfinished, by indexes made for it; does not mend anything.
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, and_, cast, func, or_, select
+from sqlalchemy import Connection, Text, and_, cast, func, or_, select, text
 
 from adapters.db.tables import audit_entries, decisions, deliveries, messages
 from clinical.audit.entry import AuditKind
 from clinical.services.delivery import Door
-from clinical.services.messages import MessageKind
 
 _REAPER_LOCK = 0x726561706572  # "reaper": one at a time
 # What comes by webhook is owed in the same commit. An import understands what it stored itself, and
@@ -25,7 +24,10 @@ _DECIDED_WITHIN = timedelta(days=4)
 
 
 class SqlForgotten:
-    """Implements the port `Forgotten` within one transaction."""
+    """Implements the port `Forgotten` within one transaction.
+
+    Conditions of partial indexes are literals: bound values would not match once prepared.
+    """
 
     def __init__(self, connection: Connection) -> None:
         """Everything happens in the transaction of `connection`."""
@@ -46,7 +48,7 @@ class SqlForgotten:
             ),
         )
         its_message = select(messages.c.message_id).where(
-            messages.c.subject_id == deliveries.c.delivery_id, messages.c.state != "done"
+            messages.c.subject_id == deliveries.c.delivery_id, text("messages.state <> 'done'")
         )
         rows = self._connection.execute(
             select(deliveries.c.delivery_id, deliveries.c.door)
@@ -60,7 +62,7 @@ class SqlForgotten:
         """Reviews of which the log says that the EHR is to be told, and no message ever did."""
         its_message = select(messages.c.message_id).where(
             messages.c.subject_id == decisions.c.review_id,
-            messages.c.kind == MessageKind.WRITE_BACK.value,
+            text("messages.kind = 'review.write_back'"),
         )
         review = func.jsonb_build_object("review", cast(decisions.c.review_id, Text))
         its_entry = select(audit_entries.c.entry_id).where(

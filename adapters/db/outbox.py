@@ -41,7 +41,8 @@ from clinical.services.messages import (
     Urgency,
 )
 
-_IS_OWED = messages.c.state.in_(("waiting", "started"))
+# A literal, as in the partial index: bound values would not match it once the statement is prepared.
+_IS_OWED = literal_column("messages.state IN ('waiting', 'started')", Boolean)
 
 
 class SqlOutbox:

@@ -11,6 +11,7 @@ from celery.worker import consumer
 from typing_extensions import override
 
 from adapters import telemetry
+from pipelines.tasks.queues import dead_queue
 
 _CELERY = get_logger("celery.worker.consumer")
 _LOG = telemetry.logger(__name__)
@@ -18,6 +19,14 @@ _LOG = telemetry.logger(__name__)
 
 class BuryingConsumer(consumer.Consumer):  # type: ignore[misc]
     """Named in the setting `worker_consumer`."""
+
+    @override
+    def connect(self) -> Any:
+        """Before anything can be rejected there is a place for it: RabbitMQ drops what has none."""
+        connection = super().connect()
+        if connection.transport.driver_type == "amqp":
+            dead_queue()(connection.default_channel).declare()  # type: ignore[no-untyped-call]
+        return connection
 
     @override
     def on_decode_error(self, message: Any, exc: Exception) -> None:

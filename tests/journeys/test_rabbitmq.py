@@ -122,7 +122,7 @@ def test_what_no_worker_can_read_is_set_aside_without_its_content_and_stalls_not
                     content_type=content_type,
                     content_encoding="utf-8",
                 )
-        ward.receive_patients(3, "beside junk")
+        ward.receive_patients(3, "beside-junk")
         wait_until(lambda: ward.num_patients() == 3)
         wait_until(lambda: len(ward.buried()) == len(junk))
         assert {each.letter.reason for each in ward.buried()} == {"unreadable"}

@@ -16,7 +16,8 @@ from clinical.services.messages import DeadLetter
 from clinical.services.ports import OpenUnitOfWork
 from clinical.services.quarantine import MAX_BURIALS, QuarantineService
 from pipelines.tasks.dead_letters import UNREADABLE, dead_letter
-from pipelines.worker import DEAD_QUEUE, create_app, open_line
+from pipelines.tasks.queues import DEAD_QUEUE
+from pipelines.worker import create_app, open_line
 from tests.pipelines.tasks.owing import SetClock, message_for, owe
 from tests.rabbitmq import RabbitMq, program
 from tests.required import is_absent
