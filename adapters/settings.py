@@ -33,6 +33,15 @@ class Settings(BaseSettings):
     nabla_connect_secrets: dict[str, list[SecretStr]] = {}
     """Site name to the secrets with which Nabla Connect signs."""
     max_webhook_bytes: int = 10 * 1024 * 1024
+    max_webhooks_at_once: int = 64
+    """Those beyond are refused (503) before they are read; the page is not concerned."""
+
+    max_backlog: int = 20_000
+    """With so much live work owed, new webhooks are refused; other work is shed before."""
+    max_lateness_seconds: float = 300.0
+    """Likewise, where the oldest live work waits so long to be begun."""
+    min_free_disk_mib: int = 256
+    """Likewise, where the disk of the embedded database has so little room left."""
 
     worker_concurrency: int = 1
     lease_seconds: float = 120.0

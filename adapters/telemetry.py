@@ -43,6 +43,8 @@ ALLOWED_FIELDS = frozenset(
         "error_at",
         "exit_code",
         "num_published",
+        "num_buried",
+        "num_reowed",
         "num_sequenced",
         "num_events",
         "num_quarantined",

@@ -62,6 +62,9 @@ class Channel(filesystem.Channel):
                 continue
             payload = json.loads(taken.read_text(encoding="utf-8"))
             taken.unlink()
+            # Where kombu notes it nobody looks: whoever had this before gave it back, or is gone.
+            is_again = payload.get("redelivered", False)
+            payload["properties"]["delivery_info"]["redelivered"] = is_again
             return payload
         raise Empty
 

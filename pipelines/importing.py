@@ -28,6 +28,7 @@ ACTOR = "import"
 # One lane reads while another waits for the database to write; more than three wait for each other.
 _NUM_LANES = 3
 _MAX_BYTES_UNDER_WAY = 16 * 1024 * 1024
+_LOOK_AGAIN_SECONDS = 1.0
 
 
 class PathNotFoundError(RejectedError):
@@ -101,13 +102,17 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importer:
-    """Takes in what lies at a path, for one site; `predict` owes a prediction where there is news."""
+    """Takes in what lies at a path, for one site; `predict` owes a prediction where there is news.
+
+    While it `is_crowded` (live work waits) it takes in nothing more.
+    """
 
     intake: Intake
     clock: Clock
     identities: Identities
     site: str
     predict: bool = True
+    is_crowded: Callable[[], bool] = lambda: False
 
     def run(self, path: Path, watch: Callable[[ImportReport], None]) -> ImportReport:
         """Take in everything at `path`; `watch` is told after each delivery.
@@ -132,6 +137,8 @@ class Importer:
         with ThreadPoolExecutor(_NUM_LANES, thread_name_prefix="lane") as lanes:
             under_way: deque[tuple[int, Future[Taken]]] = deque()
             for delivery in deliveries:
+                while self.is_crowded():
+                    time.sleep(_LOOK_AGAIN_SECONDS)
                 weight = _weight(delivery)
                 while under_way and (
                     len(under_way) > _NUM_LANES

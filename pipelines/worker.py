@@ -12,22 +12,25 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.exceptions import Reject
 from kombu.connection import Connection
-from kombu.entity import Exchange, Queue
+from kombu.entity import Queue
 
 from adapters import telemetry
 from adapters.assembly.worker import Broker, Parts, WorkerProcess
 from clinical.errors import OperationalError
 from clinical.services.messages import MessageKind
+from clinical.services.quarantine import QuarantineService
+from clinical.services.reaping import ReapingService
 from pipelines import folder_transport
 from pipelines.tasks import intake, prediction, writeback
 from pipelines.tasks.attempt import Bench, attempt
+from pipelines.tasks.dead_letters import Bury, drain
 from pipelines.tasks.outbox import Relay
+from pipelines.tasks.queues import DEAD_QUEUE, QUEUE, dead_queue, exchange
+from pipelines.tasks.reaper import Reaper
 
-QUEUE = "clinical"
-DEAD_QUEUE = "clinical.dead"
 TASK = "clinical.work"
 _DELIVERY_LIMIT = 8
 _CONFIRM_SECONDS = 10.0
@@ -42,10 +45,13 @@ def create_app(broker: Broker, open_parts: Callable[[], Parts]) -> Celery:
     app.conf.update(_SETTINGS, **_broker_settings(broker))
     parts = _PerProcess(open_parts)
 
-    @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def work(message_id: str) -> None:
+    @app.task(name=TASK, bind=True)  # type: ignore[untyped-decorator]
+    def work(task: Task, *what: object, **_more: object) -> None:
+        # Redelivered: the broker knows that whoever had it is gone. Else it may be a second copy.
+        is_again = bool((task.request.delivery_info or {}).get("redelivered"))
+        owed_id = _only_id(what)
         try:
-            attempt(bench(parts()), UUID(message_id))
+            attempt(bench(parts()), owed_id, takes_over=is_again)
         except OperationalError as error:
             # Nothing could be written down, so the database is away: hold this worker back a little
             # and hand the id back. Were it lost too, the message's lease would bring it again.
@@ -96,6 +102,20 @@ def relay(app: Celery, parts: Parts) -> Relay:
         clock=parts.clock,
         audit=parts.audit,
         ledger=parts.ledger,
+        quarantine=QuarantineService(
+            open_unit_of_work=parts.open_unit_of_work,
+            clock=parts.clock,
+            identities=parts.identities,
+        ),
+        shedding=parts.shedding,
+        reaper=Reaper(
+            ReapingService(
+                open_unit_of_work=parts.open_unit_of_work,
+                clock=parts.clock,
+                identities=parts.identities,
+            ),
+            parts.lease,
+        ),
         lease=parts.lease,
         open_line=lambda: open_line(app),
         open_doorbell=parts.open_doorbell,
@@ -110,13 +130,19 @@ class QueueLine:
         self._app = app
         self._queue = app.amqp.queues[QUEUE](connection.default_channel)
         self._queue.declare()
-        if connection.transport.driver_type == "amqp":
-            dead_queue()(connection.default_channel).declare()  # type: ignore[no-untyped-call]
+        self._channel = connection.default_channel
+        self._has_dead_queue = connection.transport.driver_type == "amqp"
+        if self._has_dead_queue:
+            dead_queue()(self._channel).declare()  # type: ignore[no-untyped-call]
         self._producer = app.amqp.Producer(connection)
 
     def depth(self) -> int:
         """How many ids wait for a worker."""
         return int(self._queue.queue_declare(passive=True).message_count)
+
+    def drain(self, bury: Bury) -> int:
+        """Take some of what the broker gave up, gone from there once `bury` returned; how many."""
+        return drain(self._channel, DEAD_QUEUE, bury) if self._has_dead_queue else 0
 
     def publish(self, message_id: UUID) -> None:
         """Hand over an id; returns once the broker has confirmed it."""
@@ -129,6 +155,15 @@ class QueueLine:
             confirm_timeout=_CONFIRM_SECONDS,
             retry=False,
         )
+
+
+def _only_id(what: tuple[object, ...]) -> UUID:
+    """The id that a task of ours carries; anything else is rejected, which with RabbitMQ buries it."""
+    try:
+        (message_id,) = what
+        return UUID(str(message_id))
+    except ValueError:
+        raise Reject("no id", requeue=False) from None
 
 
 @contextmanager
@@ -187,6 +222,7 @@ _SETTINGS: dict[str, Any] = {
     "task_ignore_result": True,
     "task_reject_on_worker_lost": True,
     "task_serializer": "json",
+    "worker_consumer": "pipelines.tasks.consumer:BuryingConsumer",
     "worker_enable_remote_control": False,
     "worker_hijack_root_logger": False,
     "worker_prefetch_multiplier": 1,
@@ -221,23 +257,8 @@ def _broker_settings(broker: Broker) -> dict[str, Any]:
 def _queue(arguments: dict[str, object] | None = None) -> Queue:
     return Queue(  # type: ignore[no-untyped-call]
         QUEUE,
-        _exchange(QUEUE),
+        exchange(QUEUE),
         routing_key=QUEUE,
         durable=True,
         queue_arguments=arguments,
     )
-
-
-def dead_queue() -> Queue:
-    """Where RabbitMQ puts ids that it delivered too often; kept short, for the outbox has them all."""
-    return Queue(  # type: ignore[no-untyped-call]
-        DEAD_QUEUE,
-        _exchange(DEAD_QUEUE),
-        routing_key=DEAD_QUEUE,
-        durable=True,
-        queue_arguments={"x-max-length": 1000},
-    )
-
-
-def _exchange(name: str) -> Exchange:
-    return Exchange(name, type="direct", durable=True)  # type: ignore[no-untyped-call]

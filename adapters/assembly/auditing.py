@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from adapters import telemetry
-from adapters.assembly import guard
+from adapters.assembly import guard, load
 from adapters.assembly.child import Child, wait_until_ready
 from adapters.assembly.database import database_url
 from adapters.assembly.embedded import free_port
@@ -29,6 +29,7 @@ from clinical.errors import ClinicalError
 from clinical.services.audit import AuditService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
 from clinical.services.prediction import PredictionService
+from clinical.services.shedding import SheddingService
 
 _READY_SECONDS = 180.0
 _GRACE_SECONDS = 15.0
@@ -45,6 +46,7 @@ class AuditParts:
     identities: Identities
     log: AuditService
     predictions: PredictionService
+    shedding: SheddingService
 
 
 @contextmanager
@@ -75,6 +77,7 @@ def auditing(model_command: Sequence[str], *, data_dir: Path | None = None) -> I
             clock=clock,
             identities=identities,
             log=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
+            shedding=load.shedding(settings, open_unit_of_work),
             predictions=PredictionService(
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from adapters.assembly import load
 from adapters.assembly.database import database_url
 from adapters.assembly.worker import readers
 from adapters.clock import SystemClock, TimeOrderedIdentities
@@ -16,6 +17,7 @@ from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.settings import Settings
 from clinical.services.intake import Intake
 from clinical.services.ports import Clock, Identities
+from clinical.services.shedding import SheddingService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class ImportParts:
     intake: Intake
     clock: Clock
     identities: Identities
+    shedding: SheddingService
 
 
 @contextmanager
@@ -42,16 +45,18 @@ def import_parts() -> Iterator[ImportParts]:
             migrate.upgrade(url)
         engine = create_engine(url)
         clock, identities = SystemClock(), TimeOrderedIdentities()
+        open_unit_of_work = unit_of_work_factory(engine)
         try:
             yield ImportParts(
                 intake=Intake(
-                    open_unit_of_work=unit_of_work_factory(engine),
+                    open_unit_of_work=open_unit_of_work,
                     clock=clock,
                     identities=identities,
                     readers=readers(),
                 ),
                 clock=clock,
                 identities=identities,
+                shedding=load.shedding(settings, open_unit_of_work),
             )
         finally:
             engine.dispose()

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from adapters import telemetry
-from adapters.assembly import keys
+from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.care_plans.reader import read_library
 from adapters.clock import SystemClock, TimeOrderedIdentities
@@ -21,6 +21,7 @@ from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
 from adapters.http.dependencies import Limits, VerifySignature, WebDependencies
+from adapters.http.gate import NUM_THREADS
 from adapters.http.signatures import StandardWebhooks
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
@@ -35,7 +36,9 @@ from clinical.services.similar import SimilarService
 
 # Whether the model answers is asked while somebody waits for the page.
 _MODEL_TIMEOUT_SECONDS = 2.0
-_MAX_REQUESTS_AT_ONCE = 200
+# Of all connections, idle ones too; deliveries are held far below it (adapters/http/gate.py), so
+# that it is not they who keep a clinician out.
+_MAX_CONNECTIONS = 1000
 _STOP_SECONDS = 8
 
 
@@ -44,6 +47,8 @@ def create(settings: Settings, url: str) -> FastAPI:
     clock, identities = SystemClock(), TimeOrderedIdentities()
     engine = create_engine(url)
     open_unit_of_work = unit_of_work_factory(engine)
+    # Connections of their own: however many deliveries wait, a clinician does not queue behind them.
+    for_webhooks = unit_of_work_factory(create_engine(url, pool_size=NUM_THREADS, max_overflow=0))
     summaries = Summaries(engine)
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
@@ -52,8 +57,9 @@ def create(settings: Settings, url: str) -> FastAPI:
             open_unit_of_work=open_unit_of_work,
             # Deliveries are only received here: nobody in this process can understand them.
             intake=Intake(
-                open_unit_of_work=open_unit_of_work, clock=clock, identities=identities, readers={}
+                open_unit_of_work=for_webhooks, clock=clock, identities=identities, readers={}
             ),
+            shedding=load.shedding(settings, for_webhooks),
             reviews=ReviewService(
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
@@ -81,7 +87,10 @@ def create(settings: Settings, url: str) -> FastAPI:
             static_facts=summaries.static_facts,
             census=summaries.backlog,
             model_fingerprint=models.fingerprint,
-            limits=Limits(max_webhook_bytes=settings.max_webhook_bytes),
+            limits=Limits(
+                max_webhook_bytes=settings.max_webhook_bytes,
+                max_webhooks_at_once=settings.max_webhooks_at_once,
+            ),
         )
     )
 
@@ -118,6 +127,6 @@ def run() -> None:
             log_config=None,  # lines go through telemetry's allow-list
             access_log=False,  # paths may carry the ids of EHR records
             server_header=False,
-            limit_concurrency=_MAX_REQUESTS_AT_ONCE,
+            limit_concurrency=_MAX_CONNECTIONS,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )

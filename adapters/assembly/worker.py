@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from adapters import telemetry
-from adapters.assembly import keys
+from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
@@ -32,6 +32,7 @@ from clinical.services.ports import (
     Reader,
 )
 from clinical.services.prediction import PredictionService
+from clinical.services.shedding import SheddingService
 from clinical.services.writeback import WriteBackService
 
 # The client waits a little longer than the server lets a question wait, so the server's word counts.
@@ -59,6 +60,7 @@ class Parts:
     write_backs: WriteBackService
     audit: AuditService
     ledger: LedgerService
+    shedding: SheddingService
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
 
 
@@ -135,6 +137,7 @@ def open_parts(settings: Settings, database_url: str) -> Parts:
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         ledger=keys.ledger(settings, open_unit_of_work, clock),
+        shedding=load.shedding(settings, open_unit_of_work),
         open_doorbell=lambda: open_doorbell(database_url),
     )
 

@@ -37,6 +37,10 @@ from clinical.audit.entry import AuditEntry, AuditKind
 from clinical.audit.ranges import Node
 from clinical.audit.tree import Frontier, TreeHead
 
+_KINDS = {kind.value: kind for kind in AuditKind}
+_FIELDS = tuple(
+    audit_entries.c[name] for name in ("entry_id", "at", "kind", "actor", "refs", "request_id")
+)
 _SEQUENCER_LOCK = 0x6175646974  # "audit": one sequencer at a time
 
 # The leaves are checked against the entries, by us; from there the database can check itself.
@@ -132,15 +136,24 @@ class SqlAuditLog:
     def sequenced(self, size: int | None = None) -> Iterator[tuple[int, AuditEntry, bytes]]:
         """Index, entry and stored leaf hash, in order, streamed: all, or the first `size`."""
         query = (
-            select(audit_leaves.c.leaf_index, audit_leaves.c.leaf_hash, audit_entries)
+            select(audit_leaves.c.leaf_index, audit_leaves.c.leaf_hash, *_FIELDS)
             .join(audit_entries, audit_entries.c.entry_id == audit_leaves.c.entry_id)
             .order_by(audit_leaves.c.leaf_index)
         )
         if size is not None:
             query = query.where(audit_leaves.c.leaf_index < size)
-        streamed = self._connection.execute(query.execution_options(yield_per=1000))
-        for row in streamed.mappings():
-            yield row["leaf_index"], _entry(row), row["leaf_hash"]
+        streamed = self._connection.execute(query.execution_options(yield_per=4000))
+        # By position: every entry there is comes by here.
+        for index, leaf, entry_id, at, kind, actor, refs, request_id in streamed:
+            entry = AuditEntry(
+                entry_id=entry_id,
+                at=at,
+                kind=_KINDS[kind],
+                actor=actor,
+                refs=refs,
+                request_id=request_id,
+            )
+            yield index, entry, leaf
 
     def leaf_of(self, entry_id: UUID) -> tuple[int, AuditEntry] | None:
         """Where the entry stands, and the entry; None where it has no leaf."""

@@ -1,19 +1,48 @@
 """Work owed: messages, claimed by state and due time, never by position.
 
-Knows the table `messages`. Does not know brokers or what the work is.
+Knows the table `messages`, and that its clock is the database's: a process whose own clock is wrong
+steals nothing. Does not know brokers or what the work is.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, case, func, or_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Executable,
+    Interval,
+    RowMapping,
+    and_,
+    case,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import messages
 from clinical.errors import NotFoundError
-from clinical.services.messages import GivenUp, Message, MessageKind
+from clinical.services.messages import (
+    Backlog,
+    GivenUp,
+    Message,
+    MessageKind,
+    TakenOverError,
+    Urgency,
+)
 
-_OWED = ("waiting", "started")
+# A literal, as in the partial index: bound values would not match it once the statement is prepared.
+_IS_OWED = literal_column("messages.state IN ('waiting', 'started')", Boolean)
 
 
 class SqlOutbox:
@@ -22,46 +51,60 @@ class SqlOutbox:
     `has_news` says whether a message was added: the relays want to hear of it after the commit.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        """Everything happens in the transaction of `connection`."""
+    def __init__(
+        self, connection: Connection, moment: Callable[[], datetime] | None = None
+    ) -> None:
+        """Everything happens in the transaction of `connection`; `moment` stands in for its clock."""
         self._connection = connection
+        self._moment = moment
         self.has_news = False
+
+    @property
+    def _now(self) -> ColumnElement[datetime]:
+        # Of the statement, not of the transaction: a row may have been waited for meanwhile.
+        if self._moment is None:
+            return func.statement_timestamp()
+        return literal(self._moment(), DateTime(timezone=True))
 
     def add(self, message: Message) -> bool:
         """Remember; the partial unique index holds one unstarted message per coalesce key."""
-        statement = (
-            upsert(messages)
-            .values(
-                message_id=message.message_id,
-                kind=message.kind.value,
-                subject_id=message.subject_id,
-                parameters=message.parameters,
-                coalesce_key=message.coalesce_key,
-                created_at=message.created_at,
-                due_at=message.created_at,
-                attempts=message.attempts,
-            )
-            .on_conflict_do_nothing(
-                # A literal: a bound value would not match the index once the statement is prepared.
-                index_elements=["coalesce_key"],
-                index_where=text("state = 'waiting'"),
-            )
-            .returning(messages.c.message_id)
+        added = upsert(messages).values(
+            message_id=message.message_id,
+            kind=message.kind.value,
+            subject_id=message.subject_id,
+            parameters=message.parameters,
+            coalesce_key=message.coalesce_key,
+            created_at=self._now,
+            due_at=self._now,
+            attempts=message.attempts,
+            priority=message.urgency.value,
         )
-        is_new = self._connection.execute(statement).scalar() is not None
+        statement: Executable = added.on_conflict_do_update(
+            # A literal: a bound value would not match the index once the statement is prepared.
+            index_elements=["coalesce_key"],
+            index_where=text("state = 'waiting'"),
+            set_={"priority": added.excluded.priority},
+            where=messages.c.priority > added.excluded.priority,
+        ).returning(
+            literal_column("xmax = 0", Boolean)
+        )  # how PostgreSQL marks a row that is not an update
+        is_new = bool(self._connection.execute(statement).scalar())
         self.has_news = self.has_news or is_new
         return is_new
 
-    def claim(self, limit: int, now: datetime, lease: timedelta) -> list[Message]:
+    def claim(
+        self, limit: int, lease: timedelta, *, least: Urgency = Urgency.BACKFILL
+    ) -> list[Message]:
         """Take due messages whose lease is free, for `lease`; two claimers never share one."""
         due = (
             select(messages.c.message_id)
             .where(
-                messages.c.state.in_(_OWED),
-                messages.c.due_at <= now,
-                or_(messages.c.leased_until.is_(None), messages.c.leased_until <= now),
+                _IS_OWED,
+                messages.c.priority <= least.value,
+                messages.c.due_at <= self._now,
+                self._is_free,
             )
-            .order_by(messages.c.due_at)
+            .order_by(messages.c.priority, messages.c.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("due")
@@ -69,60 +112,124 @@ class SqlOutbox:
         rows = self._connection.execute(
             update(messages)
             .where(messages.c.message_id.in_(select(due.c.message_id)))
-            .values(leased_until=now + lease, fence=messages.c.fence + 1)
-            .returning(messages)
+            .values(leased_until=self._now + lease, is_held=False, fence=messages.c.fence + 1)
+            .returning(messages, self._age)
         ).mappings()
-        return sorted((_message(row) for row in rows), key=lambda m: (m.created_at, m.message_id))
+        return sorted(
+            (_message(row) for row in rows), key=lambda m: (m.urgency, m.created_at, m.message_id)
+        )
 
-    def start(self, message_id: UUID, now: datetime, lease: timedelta) -> Message | None:
-        """Count an attempt; None where there is nothing left to do."""
+    def start(
+        self, message_id: UUID, lease: timedelta, *, takes_over: bool = True
+    ) -> Message | None:
+        """Count an attempt; None where there is nothing left to do, or somebody else is doing it."""
+        may_start = or_(not_(messages.c.is_held), self._is_free)
         row = (
             self._connection.execute(
                 update(messages)
-                .where(messages.c.message_id == message_id, messages.c.state.in_(_OWED))
+                .where(messages.c.message_id == message_id, _IS_OWED)
+                .where(*([] if takes_over else [may_start]))
                 .values(
                     state="started",
                     attempts=messages.c.attempts + 1,
-                    leased_until=now + lease,
+                    leased_until=self._now + lease,
+                    is_held=True,
                     fence=messages.c.fence + 1,
                 )
-                .returning(messages)
+                .returning(messages, self._age)
             )
             .mappings()
             .one_or_none()
         )
         return None if row is None else _message(row)
 
-    def done(self, message_id: UUID, at: datetime) -> None:
-        """The work is done: committed with it, so that it is done once."""
-        self._finish(message_id, at, "done", None)
+    def extend(self, message: Message, lease: timedelta) -> bool:
+        """Hold it for `lease` from now on; False where it is settled, put back, or changed hands."""
+        changed = self._connection.execute(
+            update(messages)
+            .where(_is_still_of(message), messages.c.is_held)
+            .values(leased_until=self._now + lease)
+        )
+        return changed.rowcount > 0
 
-    def give_up(self, message_id: UUID, at: datetime, error_code: str) -> None:
-        """No further attempt; the error's code stays with it."""
-        self._finish(message_id, at, "given_up", error_code)
+    def done(self, message: Message) -> None:
+        """The work is done: committed with it, so that it is done once; raises TakenOverError."""
+        self._finish(message, "done", None)
+
+    def give_up(self, message: Message, error_code: str) -> None:
+        """No further attempt; the error's code stays with it. Raises TakenOverError."""
+        self._finish(message, "given_up", error_code)
 
     def retry(
-        self, message_id: UUID, due_at: datetime, error_code: str, *, spends_attempt: bool = True
+        self,
+        message: Message,
+        after: timedelta,
+        error_code: str,
+        *,
+        spends_attempt: bool = True,
     ) -> None:
-        """Put it back until `due_at`.
+        """Put it back for so long; raises TakenOverError.
 
         It stays `started`: were it `waiting` again it could collide with a newer message of its key.
         """
         attempts = messages.c.attempts - (0 if spends_attempt else 1)
-        self._connection.execute(
+        changed = self._connection.execute(
             update(messages)
-            .where(messages.c.message_id == message_id, messages.c.state.in_(_OWED))
+            .where(_is_still_of(message))
             .values(
-                due_at=due_at,
+                due_at=self._now + after,
                 leased_until=None,
+                is_held=False,
                 last_error_code=error_code,
                 attempts=case((attempts < 0, 0), else_=attempts),
             )
         )
+        if changed.rowcount == 0:
+            raise TakenOverError("the message changed hands")
+
+    def owed(self, message_id: UUID) -> Message | None:
+        """The message as it stands, locked until the transaction ends; None unless it is owed."""
+        row = (
+            self._connection.execute(
+                select(messages, self._age)
+                .where(messages.c.message_id == message_id, _IS_OWED)
+                .with_for_update()
+            )
+            .mappings()
+            .one_or_none()
+        )
+        return None if row is None else _message(row)
+
+    def release_unbegun(self, lease: timedelta, patience: timedelta) -> int:
+        """Let go of what was claimed for `lease`, longer than `patience` ago, and never begun."""
+        changed = self._connection.execute(
+            update(messages)
+            .where(_IS_OWED, not_(messages.c.is_held))
+            .where(messages.c.leased_until < self._now + (lease - patience))
+            .values(leased_until=None)
+        )
+        return changed.rowcount
+
+    def backlog(self, most: int) -> Backlog:
+        """The live work owed, counted up to `most`; what the broker holds is not late yet."""
+        is_live = and_(_IS_OWED, messages.c.priority == Urgency.LIVE.value)
+        some = select(messages.c.message_id).where(is_live).limit(most).subquery()
+        oldest = (
+            select(messages.c.due_at)
+            .where(is_live, self._is_free)
+            .order_by(messages.c.due_at)
+            .limit(1)
+            .scalar_subquery()
+        )
+        late = func.greatest(self._now - oldest, timedelta(0))
+        row = self._connection.execute(
+            select(select(func.count()).select_from(some).scalar_subquery(), late)
+        ).one()
+        return Backlog(num_messages=row[0], lateness=row[1])
 
     def pending(self) -> int:
         """How many messages are neither done nor given up."""
-        counted = select(func.count()).select_from(messages).where(messages.c.state.in_(_OWED))
+        counted = select(func.count()).select_from(messages).where(_IS_OWED)
         return int(self._connection.scalar(counted) or 0)
 
     def given_up(self, limit: int) -> list[GivenUp]:
@@ -145,7 +252,7 @@ class SqlOutbox:
             for row in rows
         ]
 
-    def redrive(self, message_id: UUID, at: datetime) -> bool:
+    def redrive(self, message_id: UUID) -> bool:
         """Owe a given-up message again; `created_at` moves, for waiting is measured from there.
 
         It becomes `started`, as after a retry: were it `waiting` it could collide with a newer one.
@@ -156,28 +263,49 @@ class SqlOutbox:
             .values(
                 state="started",
                 attempts=0,
-                created_at=at,
-                due_at=at,
+                created_at=self._now,
+                due_at=self._now,
                 finished_at=None,
                 leased_until=None,
+                is_held=False,
             )
         )
         self.has_news = self.has_news or changed.rowcount > 0
         return changed.rowcount > 0
 
-    def _finish(self, message_id: UUID, at: datetime, state: str, error_code: str | None) -> None:
+    def _finish(self, message: Message, state: str, error_code: str | None) -> None:
         changed = self._connection.execute(
             update(messages)
-            .where(messages.c.message_id == message_id)
+            .where(_is_still_of(message))
             .values(
                 state=state,
-                finished_at=at,
+                finished_at=self._now,
                 leased_until=None,
+                is_held=False,
                 last_error_code=func.coalesce(error_code, messages.c.last_error_code),
             )
         )
-        if changed.rowcount == 0:
+        if changed.rowcount:
+            return
+        its_row = select(messages.c.message_id).where(messages.c.message_id == message.message_id)
+        if self._connection.scalar(its_row) is None:
             raise NotFoundError("no such message")
+        raise TakenOverError("the message changed hands, or was settled by somebody else")
+
+    @property
+    def _is_free(self) -> ColumnElement[bool]:
+        return or_(messages.c.leased_until.is_(None), messages.c.leased_until <= self._now)
+
+    @property
+    def _age(self) -> ColumnElement[timedelta]:
+        return type_coerce(self._now - messages.c.created_at, Interval).label("age")
+
+
+def _is_still_of(message: Message) -> ColumnElement[bool]:
+    """Owed still, and held by nobody since."""
+    return and_(
+        messages.c.message_id == message.message_id, messages.c.fence == message.fence, _IS_OWED
+    )
 
 
 def _message(row: RowMapping) -> Message:
@@ -189,4 +317,7 @@ def _message(row: RowMapping) -> Message:
         coalesce_key=row["coalesce_key"],
         parameters=row["parameters"],
         attempts=row["attempts"],
+        urgency=Urgency(row["priority"]),
+        fence=row["fence"],
+        age=row["age"],
     )

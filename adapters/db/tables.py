@@ -56,6 +56,11 @@ deliveries = Table(
     Column("counts", JSONB),
     Column("erased_at", _moment),
     UniqueConstraint("site", "door", "sender_id"),
+    Index(
+        "ix_deliveries_received_at_unrecorded",
+        "received_at",
+        postgresql_where=text("recorded_at IS NULL"),
+    ),
 )
 
 # Whom a delivery told of, also where all of it was known already.
@@ -96,6 +101,9 @@ messages = Table(
     Column("fence", Integer, nullable=False, server_default=text("0")),
     Column("last_error_code", Text),
     Column("finished_at", _moment),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    # Whether whoever has the lease is at work; else the id only lies in the broker.
+    Column("is_held", Boolean, nullable=False, server_default=text("false")),
     # One unstarted message per key; done ones may pile up.
     Index(
         "uq_messages_coalesce_key_waiting",
@@ -104,10 +112,31 @@ messages = Table(
         postgresql_where=text("state = 'waiting'"),
     ),
     Index(
-        "ix_messages_due_at_owed",
+        "ix_messages_priority_due_at_owed",
+        "priority",
         "due_at",
         postgresql_where=text("state IN ('waiting', 'started')"),
     ),
+    # What is owed, or once was, to a delivery or a decision; done ones of the many kinds are left out.
+    Index(
+        "ix_messages_subject_id_unsettled",
+        "subject_id",
+        postgresql_where=text("state <> 'done' OR kind = 'review.write_back'"),
+    ),
+)
+
+# What the broker would not deliver any more: which bytes and why, never the bytes.
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("message_id", Uuid),
+    Column("num_bytes", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("first_at", _moment, nullable=False),
+    Column("last_at", _moment, nullable=False),
+    Index(None, "message_id"),
 )
 
 patients = Table(

@@ -4,6 +4,8 @@ Knows connections and transactions; what is stored is the repositories' business
 """
 
 import contextlib
+from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -11,8 +13,10 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from adapters.db.audit_log import SqlAuditLog
+from adapters.db.dead_letters import SqlDeadLetters
 from adapters.db.erasure import SqlErasure
 from adapters.db.errors import translated, translating
+from adapters.db.forgotten import SqlForgotten
 from adapters.db.inbox import SqlInbox
 from adapters.db.memories import SqlMemories
 from adapters.db.outbox import SqlOutbox
@@ -30,9 +34,10 @@ _RING = text("NOTIFY outbox")
 class SqlUnitOfWork:
     """Implements the port `UnitOfWork`; errors of the driver leave it as errors of ours."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Nothing is connected before `with`."""
+    def __init__(self, engine: Engine, moment: Callable[[], datetime] | None = None) -> None:
+        """Nothing is connected before `with`; `moment` stands in for the database's clock."""
         self._engine = engine
+        self._moment = moment
         self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
@@ -42,7 +47,9 @@ class SqlUnitOfWork:
         # Said aloud because COPY and binary reads go around SQLAlchemy, which would not notice.
         connection.begin()
         self.inbox = SqlInbox(connection)
-        self.outbox = SqlOutbox(connection)
+        self.outbox = SqlOutbox(connection, self._moment)
+        self.dead_letters = SqlDeadLetters(connection)
+        self.forgotten = SqlForgotten(connection)
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
         self.memories = SqlMemories(connection)
@@ -96,10 +103,16 @@ class SqlUnitOfWork:
             connection.commit()
 
 
-def unit_of_work_factory(engine: Engine) -> OpenUnitOfWork:
-    """What the services take: each call begins a transaction."""
+def unit_of_work_factory(
+    engine: Engine, *, moment: Callable[[], datetime] | None = None
+) -> OpenUnitOfWork:
+    """What the services take: each call begins a transaction.
+
+    `moment` stands in for the database's clock where leases and due times are compared: only for
+    tests, which cannot wait.
+    """
 
     def open_unit_of_work() -> UnitOfWork:
-        return SqlUnitOfWork(engine)
+        return SqlUnitOfWork(engine, moment)
 
     return open_unit_of_work

@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from adapters.http import audit, health, ledger, plans, reviews, sessions, similar, webhooks
 from adapters.http.dependencies import WebDependencies
 from adapters.http.errors import render_errors
+from adapters.http.gate import Gate
 from adapters.http.metrics import WebMetrics
 from adapters.http.middleware import Surroundings
 from adapters.http.openapi import describe
@@ -23,6 +24,7 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.dependencies = deps
     app.state.metrics = WebMetrics(deps.census)
     app.state.sign_ins = sessions.SignIns(deps)
+    app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
     for room in (webhooks, sessions, reviews, similar, plans, audit, ledger, health):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=_PAGE))

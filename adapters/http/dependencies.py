@@ -18,6 +18,7 @@ from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
 from clinical.services.review import ReviewService
+from clinical.services.shedding import SheddingService
 from clinical.services.similar import SimilarService
 from clinical.timeline.event import Event
 
@@ -69,6 +70,7 @@ class Limits:
     """What is refused, and how much is returned."""
 
     max_webhook_bytes: int = 10 * 1024 * 1024
+    max_webhooks_at_once: int = 64
     max_marks: int = 2100
     session_length: timedelta = timedelta(hours=8)
     failed_sign_ins: int = 5
@@ -91,6 +93,7 @@ class WebDependencies:
     similar: SimilarService
     audit: AuditService
     ledger: LedgerService
+    shedding: SheddingService
     clock: Clock
     identities: Identities
     clinicians: Clinicians

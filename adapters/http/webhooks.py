@@ -1,11 +1,11 @@
 """The doors: signed deliveries are stored raw and answered; what they mean is worked out later.
 
-Knows the order of checks (site, media type, size, signature, and only then a look inside). Does not
+Knows the order of checks (load, site, media type, size, signature, and only then a look inside). Does not
 know what a resource or a note is.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, status
@@ -13,13 +13,14 @@ from fastapi import APIRouter, Depends, Path, Request, status
 from adapters.http.bodies import read_limited, require_json
 from adapters.http.dependencies import Given, VerifySignature, WebDependencies
 from adapters.http.errors import BadSignatureError, UnknownCallbackError, UnknownSiteError
+from adapters.http.gate import Gate
 from adapters.http.schemas import CallbackAnswer, DeliveryReceipt, problems
 from clinical.audit.entry import Act
 from clinical.errors import RejectedError
 from clinical.services.delivery import Delivery, Door
 from clinical.services.intake import Receipt
 
-_REFUSALS = problems(400, 401, 404, 409, 413, 415)
+_REFUSALS = problems(400, 401, 404, 409, 413, 415, 503)
 _RAW_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -35,12 +36,19 @@ Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
 routes = APIRouter(prefix="/v1", tags=["webhooks"])
 
 
-async def _from_ehr(site: str, request: Request, given: Given) -> bytes:
-    return await _signed_body(site, request, given, given.fhir_verifiers)
+async def _from_ehr(site: str, request: Request, given: Given) -> AsyncIterator[bytes]:
+    async with _gate(request).admitted():
+        yield await _signed_body(site, request, given, given.fhir_verifiers)
 
 
-async def _from_nabla(site: str, request: Request, given: Given) -> bytes:
-    return await _signed_body(site, request, given, given.nabla_verifiers)
+async def _from_nabla(site: str, request: Request, given: Given) -> AsyncIterator[bytes]:
+    async with _gate(request).admitted():
+        yield await _signed_body(site, request, given, given.nabla_verifiers)
+
+
+def _gate(request: Request) -> Gate:
+    gate: Gate = request.app.state.gate
+    return gate
 
 
 async def _signed_body(
@@ -72,13 +80,14 @@ NablaBody = Annotated[bytes, Depends(_from_nabla)]
     responses=_REFUSALS,
     openapi_extra=_RAW_BODY,
 )
-def deliver(site: str, body: EhrBody, request: Request, given: Given) -> DeliveryReceipt:
+async def deliver(site: str, body: EhrBody, request: Request, given: Given) -> DeliveryReceipt:
     """Take in one FHIR resource or Bundle, signed as Standard Webhooks says.
 
     `webhook-id` makes redelivery harmless: the same id with the same bytes gets the same answer.
     Signed bytes that are no JSON are stored and quarantined, not refused: nothing is lost.
     """
-    return _accept(request, given, site, Door.FHIR, body, request.headers["webhook-id"], {})
+    sender_id = request.headers["webhook-id"]
+    return await _accept(request, given, site, Door.FHIR, body, sender_id, {})
 
 
 @routes.put(
@@ -87,7 +96,7 @@ def deliver(site: str, body: EhrBody, request: Request, given: Given) -> Deliver
     responses=_REFUSALS,
     openapi_extra=_RAW_BODY,
 )
-def deliver_resource(
+async def deliver_resource(
     site: str,
     resource_type: Name,
     resource_id: Name,
@@ -97,11 +106,14 @@ def deliver_resource(
 ) -> DeliveryReceipt:
     """Take in one resource as a FHIR rest-hook subscription sends it, signed likewise."""
     context = {"type": resource_type, "id": resource_id}
-    return _accept(request, given, site, Door.FHIR, body, request.headers["webhook-id"], context)
+    sender_id = request.headers["webhook-id"]
+    return await _accept(request, given, site, Door.FHIR, body, sender_id, context)
 
 
 @routes.post("/nabla/{site}/connect", responses=_REFUSALS, openapi_extra=_RAW_BODY)
-def nabla_connect(site: str, body: NablaBody, request: Request, given: Given) -> CallbackAnswer:
+async def nabla_connect(
+    site: str, body: NablaBody, request: Request, given: Given
+) -> CallbackAnswer:
     """Take in a Nabla Connect callback and answer as its protocol says.
 
     A signed callback that cannot be understood is kept for the quarantine before it gets its 400.
@@ -112,7 +124,9 @@ def nabla_connect(site: str, body: NablaBody, request: Request, given: Given) ->
         callback = None
     is_storable = callback is not None and callback.request_uuid.isprintable()
     sender_id = callback.request_uuid if callback and is_storable else _digest_id(body)
-    _take_in(request, given, site, Door.NABLA_CONNECT, body, sender_id, {})
+    await _gate(request).run(
+        _take_in, request, given, site, Door.NABLA_CONNECT, body, sender_id, {}
+    )
     if callback is None or callback.type not in given.callback_types:
         raise UnknownCallbackError("no callback of this type is known")
     return CallbackAnswer(request_uuid=callback.request_uuid)
@@ -124,21 +138,22 @@ def nabla_connect(site: str, body: NablaBody, request: Request, given: Given) ->
     responses=_REFUSALS,
     openapi_extra=_RAW_BODY,
 )
-def nabla_normalized_data(
+async def nabla_normalized_data(
     site: str, body: NablaBody, request: Request, given: Given
 ) -> DeliveryReceipt:
     """Take in the response of Nabla's `generate-normalized-data` in our envelope, signed alike.
 
     The digest of the bytes is its identity: the same envelope again gets the same answer.
     """
-    return _accept(request, given, site, Door.NABLA_NORMALIZED, body, _digest_id(body), {})
+    sender_id = _digest_id(body)
+    return await _accept(request, given, site, Door.NABLA_NORMALIZED, body, sender_id, {})
 
 
 def _digest_id(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
-def _accept(
+async def _accept(
     request: Request,
     given: WebDependencies,
     site: str,
@@ -147,7 +162,9 @@ def _accept(
     sender_id: str,
     context: dict[str, str],
 ) -> DeliveryReceipt:
-    receipt = _take_in(request, given, site, door, body, sender_id, context)
+    receipt = await _gate(request).run(
+        _take_in, request, given, site, door, body, sender_id, context
+    )
     return DeliveryReceipt(
         delivery_id=receipt.delivery_id, digest=receipt.digest, status="accepted"
     )

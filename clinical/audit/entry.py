@@ -1,11 +1,11 @@
 """One line of the audit log: who did what to which record, with no patient data in it."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from json.encoder import encode_basestring as _text
 from uuid import UUID
 
 from clinical.audit.sealing import is_sealed, sealed
@@ -32,6 +32,7 @@ class AuditKind(StrEnum):
     MESSAGE_ABANDONED = "message.abandoned.v1"
     MESSAGE_REDRIVEN = "message.redriven.v1"
     PATIENT_ERASED = "patient.erased.v1"
+    MESSAGE_REOWED = "message.reowed.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +66,12 @@ class AuditEntry:
 
         For objects whose keys are ASCII and whose values are strings this is RFC 8785 (JCS).
         """
-        fields = {
-            "actor": self.actor,
-            "at": self.at.isoformat(),
-            "entry_id": str(self.entry_id),
-            "kind": self.kind.value,
-            "refs": self.refs,
-            "request_id": self.request_id,
-        }
-        return json.dumps(
-            fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        # Written out, for a full verification comes by here for every entry there is.
+        refs = ",".join(f"{_text(name)}:{_text(self.refs[name])}" for name in sorted(self.refs))
+        return (
+            f'{{"actor":{_text(self.actor)},"at":"{self.at.isoformat()}",'
+            f'"entry_id":"{self.entry_id}","kind":"{self.kind.value}","refs":{{{refs}}},'
+            f'"request_id":{_text(self.request_id)}}}'
         ).encode()
 
     @property

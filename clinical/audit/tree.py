@@ -30,11 +30,12 @@ class Frontier:
     def __init__(self, peaks: Sequence[tuple[int, bytes]] = ()) -> None:
         """Start from stored peaks, or from an empty log."""
         self.peaks = list(peaks)
+        self._size = sum(1 << height for height, _ in self.peaks)
 
     @property
     def size(self) -> int:
         """How many leaves there are."""
-        return sum(1 << height for height, _ in self.peaks)
+        return self._size
 
     def append(self, leaf: bytes) -> list[tuple[int, int, bytes]]:
         """Add one leaf hash, merging subtrees of equal height.
@@ -49,6 +50,7 @@ class Frontier:
             height += 1
             completed.append((height, index >> height, value))
         self.peaks.append((height, value))
+        self._size += 1
         return completed
 
     def head(self) -> TreeHead:

@@ -142,10 +142,12 @@ class AuditService:
             heads = {head.size: head.root for head in uow.audit_log.heads()}
             bad_index, bad_heads = None, []
             for index, entry, stored in uow.audit_log.sequenced():
-                if bad_index is None and (index != frontier.size or entry.leaf_hash != stored):
+                leaf = entry.leaf_hash
+                if bad_index is None and (index != frontier.size or leaf != stored):
                     bad_index = frontier.size
-                frontier.append(entry.leaf_hash)
-                if heads.get(frontier.size, frontier.head().root) != frontier.head().root:
+                frontier.append(leaf)
+                told = heads.get(frontier.size)
+                if told is not None and told != frontier.head().root:
                     bad_heads.append(frontier.size)
                 page.append(entry)
                 if len(page) == _BATCH:

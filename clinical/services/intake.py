@@ -8,7 +8,7 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
 from clinical.prediction.request import Purpose
 from clinical.services.delivery import Delivery, Door, Reading, Reception
-from clinical.services.messages import Message, MessageKind
+from clinical.services.messages import Message, MessageKind, Urgency, key_of, urgency_of
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader, UnitOfWork
 
 
@@ -66,7 +66,7 @@ class Intake:
             reception, held_id = uow.inbox.add(delivery)
             if reception is Reception.NEW:
                 if understand_later:
-                    uow.outbox.add(self._message(MessageKind.RECORD_DELIVERY, held_id))
+                    uow.outbox.add(self._record(held_id, delivery.door))
                 self._audit(
                     uow,
                     act,
@@ -93,15 +93,18 @@ class Intake:
         )
 
     def record(
-        self, delivery_id: UUID, act: Act, *, message_id: UUID | None = None, predict: bool = True
+        self, delivery_id: UUID, act: Act, *, message: Message | None = None, predict: bool = True
     ) -> Recorded:
         """Understand a stored delivery: events, quarantine, audit entry and next work in one commit.
 
         Recording it again changes nothing. `predict` owes a prediction for each patient with news.
+
+        Raises:
+            TakenOverError: somebody else has the message; nothing is kept.
         """
         with self.open_unit_of_work() as uow:
             if uow.inbox.is_recorded(delivery_id):
-                self._settle(uow, message_id)
+                self._settle(uow, message)
                 uow.commit()
                 return Recorded(reading=Reading(), num_new_events=0)
             delivery = uow.inbox.get(delivery_id)
@@ -113,7 +116,7 @@ class Intake:
             if predict and num_new:
                 # One order for everybody: deliveries about the same patients cannot deadlock.
                 for patient_id in sorted({event.patient_id for event in reading.events}):
-                    uow.outbox.add(self._predict(patient_id))
+                    uow.outbox.add(self._predict(patient_id, urgency=urgency_of(delivery.door)))
             self._audit(
                 uow,
                 act,
@@ -124,7 +127,7 @@ class Intake:
                 new_events=num_new,
                 quarantined=len(reading.quarantined),
             )
-            self._settle(uow, message_id)
+            self._settle(uow, message)
             uow.commit()
         return Recorded(reading=reading, num_new_events=num_new)
 
@@ -132,29 +135,42 @@ class Intake:
         self, patient_id: UUID, *, purpose: Purpose = Purpose.REVIEW, as_of: str = ""
     ) -> None:
         """Owe a prediction for a patient; `as_of` (ISO 8601) empty means all that is known."""
+        urgency = Urgency.REFRESH if purpose is Purpose.REVIEW else Urgency.BACKFILL
         with self.open_unit_of_work() as uow:
-            uow.outbox.add(self._predict(patient_id, purpose, as_of))
+            uow.outbox.add(self._predict(patient_id, purpose, as_of, urgency=urgency))
             uow.commit()
 
-    def _predict(
-        self, patient_id: UUID, purpose: Purpose = Purpose.REVIEW, as_of: str = ""
-    ) -> Message:
-        return self._message(MessageKind.PREDICT, patient_id, purpose=purpose.value, as_of=as_of)
+    def _record(self, delivery_id: UUID, door: Door) -> Message:
+        return self._message(MessageKind.RECORD_DELIVERY, delivery_id, urgency_of(door))
 
-    def _message(self, kind: MessageKind, subject_id: UUID, **parameters: str) -> Message:
-        key = "|".join([kind.value, str(subject_id), *parameters.values()])
+    def _predict(
+        self,
+        patient_id: UUID,
+        purpose: Purpose = Purpose.REVIEW,
+        as_of: str = "",
+        *,
+        urgency: Urgency,
+    ) -> Message:
+        return self._message(
+            MessageKind.PREDICT, patient_id, urgency, purpose=purpose.value, as_of=as_of
+        )
+
+    def _message(
+        self, kind: MessageKind, subject_id: UUID, urgency: Urgency, **parameters: str
+    ) -> Message:
         return Message(
             message_id=self.identities.new(),
             kind=kind,
             subject_id=subject_id,
             created_at=self.clock.now(),
-            coalesce_key=key,
+            coalesce_key=key_of(kind, subject_id, *parameters.values()),
             parameters=parameters,
+            urgency=urgency,
         )
 
-    def _settle(self, uow: UnitOfWork, message_id: UUID | None) -> None:
-        if message_id is not None:
-            uow.outbox.done(message_id, self.clock.now())
+    def _settle(self, uow: UnitOfWork, message: Message | None) -> None:
+        if message is not None:
+            uow.outbox.done(message)
 
     def _audit(
         self,

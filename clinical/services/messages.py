@@ -1,9 +1,18 @@
 """What must happen next: the messages of the outbox. They carry ids and moments, never content."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
 from uuid import UUID
+
+from clinical.errors import OperationalError
+from clinical.services.delivery import Door
+
+
+class TakenOverError(OperationalError):
+    """The lease ran out and somebody else has the message: nothing of this late attempt is kept."""
+
+    code = "message.taken_over"
 
 
 class MessageKind(StrEnum):
@@ -14,9 +23,22 @@ class MessageKind(StrEnum):
     WRITE_BACK = "review.write_back"  # subject: review id
 
 
+class Urgency(IntEnum):
+    """Who goes first, the lowest number before all others; what is stored with a message."""
+
+    LIVE = 0  # something just happened to a patient, or a clinician decided
+    REFRESH = 1  # asked again, though there is no news
+    BACKFILL = 2  # files taken in, questions about the past
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One item of work. While one with the same `coalesce_key` waits unstarted, another adds nothing."""
+    """One item of work. While one with the same `coalesce_key` waits unstarted, another adds nothing.
+
+    `fence` rises whenever the message changes hands: what settles it names the fence under which it
+    was taken, and is refused where somebody took it since. `age` is how long it is owed, by the
+    outbox's clock, when it was last taken. Neither says what the work is, so neither is compared.
+    """
 
     message_id: UUID
     kind: MessageKind
@@ -25,9 +47,22 @@ class Message:
     coalesce_key: str
     parameters: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
+    urgency: Urgency = Urgency.LIVE
+    fence: int = field(default=0, compare=False)
+    age: timedelta = field(default=timedelta(0), compare=False)
 
 
 MAX_ATTEMPTS = 5
+
+
+def key_of(kind: MessageKind, subject_id: UUID, *parameters: str) -> str:
+    """The coalesce key of work that is owed once while it waits."""
+    return "|".join([kind.value, str(subject_id), *parameters])
+
+
+def urgency_of(door: Door) -> Urgency:
+    """How soon what came by a door is to be worked on: files can wait for what is happening now."""
+    return Urgency.BACKFILL if door in (Door.FHIR_BULK, Door.MEDS) else Urgency.LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +75,34 @@ class GivenUp:
     error_code: str
     created_at: datetime
     given_up_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What the broker would not deliver any more, without its content.
+
+    `reason` is the broker's word, or `unreadable`; `message_id` is None where the body names none.
+    """
+
+    digest: str  # hex SHA-256 of the body as it came
+    num_bytes: int
+    reason: str
+    message_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buried:
+    """A dead letter as it is kept: how often it came, first and last."""
+
+    letter: DeadLetter
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """Live work owed: how much, counted up to a limit, and how late the oldest is that nobody took."""
+
+    num_messages: int
+    lateness: timedelta

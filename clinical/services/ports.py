@@ -20,8 +20,15 @@ from clinical.prediction.similar import Neighbour
 from clinical.review.decision import Decision
 from clinical.review.review import Review, ReviewState
 from clinical.review.writeback import WriteBack
-from clinical.services.delivery import Delivery, Quarantined, Reading, Reception, SetAside
-from clinical.services.messages import GivenUp, Message
+from clinical.services.delivery import Delivery, Door, Quarantined, Reading, Reception, SetAside
+from clinical.services.messages import (
+    Backlog,
+    Buried,
+    DeadLetter,
+    GivenUp,
+    Message,
+    Urgency,
+)
 from clinical.timeline.chain import Prefix
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
@@ -145,29 +152,67 @@ class Inbox(Protocol):
 
 
 class Outbox(Protocol):
-    """Work owed."""
+    """Work owed. What is due and who holds what is told by one clock, the database's.
+
+    Whatever settles a message (`done`, `retry`, `give_up`) raises TakenOverError where it changed
+    hands since it was taken, and then the whole transaction is to be given up.
+    """
 
     def add(self, message: Message) -> bool:
-        """Remember; False where one with its coalesce key already waits unstarted."""
+        """Remember; False where one with its coalesce key already waits unstarted.
+
+        The one that waits becomes as urgent as the more urgent of the two.
+        """
         ...
 
-    def claim(self, limit: int, now: datetime, lease: timedelta) -> list[Message]:
-        """Take waiting messages that are due, and those whose lease ran out, for `lease` (SKIP LOCKED)."""
+    def claim(
+        self, limit: int, lease: timedelta, *, least: Urgency = Urgency.BACKFILL
+    ) -> list[Message]:
+        """Take, for `lease`, messages that are due and that nobody holds (SKIP LOCKED).
+
+        The most urgent first; none that is less urgent than `least`.
+        """
         ...
 
-    def start(self, message_id: UUID, now: datetime, lease: timedelta) -> Message | None:
-        """Count an attempt before the work; None where the message is done or given up."""
+    def start(
+        self, message_id: UUID, lease: timedelta, *, takes_over: bool = True
+    ) -> Message | None:
+        """Count an attempt before the work; None where there is nothing to do.
+
+        Unless it `takes_over`, that is also so while another worker's lease runs.
+        """
         ...
 
-    def done(self, message_id: UUID, at: datetime) -> None: ...
+    def extend(self, message: Message, lease: timedelta) -> bool:
+        """Hold it for `lease` from now on; False where it is settled, put back, or changed hands."""
+        ...
+
+    def done(self, message: Message) -> None: ...
 
     def retry(
-        self, message_id: UUID, due_at: datetime, error_code: str, *, spends_attempt: bool = True
+        self,
+        message: Message,
+        after: timedelta,
+        error_code: str,
+        *,
+        spends_attempt: bool = True,
     ) -> None:
-        """Put it back until `due_at`; waiting for an outside system (model, EHR) spends no attempt."""
+        """Put it back for so long; waiting for an outside system (model, EHR) spends no attempt."""
         ...
 
-    def give_up(self, message_id: UUID, at: datetime, error_code: str) -> None: ...
+    def give_up(self, message: Message, error_code: str) -> None: ...
+
+    def owed(self, message_id: UUID) -> Message | None:
+        """The message as it stands, locked until the transaction ends; None unless it is owed."""
+        ...
+
+    def release_unbegun(self, lease: timedelta, patience: timedelta) -> int:
+        """Let go of what was claimed for `lease`, longer than `patience` ago, and never begun; how many."""
+        ...
+
+    def backlog(self, most: int) -> Backlog:
+        """The live work owed, counted up to `most`."""
+        ...
 
     def pending(self) -> int:
         """How many messages are neither done nor given up."""
@@ -177,8 +222,40 @@ class Outbox(Protocol):
         """Messages that nobody tries any more, the newest first."""
         ...
 
-    def redrive(self, message_id: UUID, at: datetime) -> bool:
+    def redrive(self, message_id: UUID) -> bool:
         """Owe a given-up message again, with all attempts; False where none of this id was given up."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """What the broker would not deliver any more, without its content."""
+
+    def bury(self, letter: DeadLetter) -> int:
+        """Keep it; how often these bytes have come by now."""
+        ...
+
+    def buried(self, limit: int) -> list[Buried]:
+        """Those that came last first."""
+        ...
+
+    def forget(self, message_id: UUID) -> None:
+        """Count anew for this message."""
+        ...
+
+
+class Forgotten(Protocol):
+    """Stored work that nothing owes any more, though every transaction that stores it also owes it."""
+
+    def lock(self) -> bool:
+        """Be the only one who looks until the transaction ends; False where somebody else does."""
+        ...
+
+    def deliveries(self, limit: int) -> list[tuple[UUID, Door]]:
+        """Deliveries that were not understood and that no message is owed or was given up for."""
+        ...
+
+    def write_backs(self, limit: int) -> list[UUID]:
+        """Reviews of which the log says that the EHR is to be told, and no message ever did."""
         ...
 
 
@@ -426,6 +503,10 @@ class UnitOfWork(Protocol):
     def inbox(self) -> Inbox: ...
     @property
     def outbox(self) -> Outbox: ...
+    @property
+    def dead_letters(self) -> DeadLetters: ...
+    @property
+    def forgotten(self) -> Forgotten: ...
     @property
     def timelines(self) -> Timelines: ...
     @property

@@ -12,6 +12,7 @@ from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import ReadoutKind
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.review.review import Review
+from clinical.services.messages import Message
 from clinical.services.ports import Clock, Identities, ModelServer, OpenUnitOfWork, UnitOfWork
 from clinical.timeline.timeline import Timeline
 
@@ -44,7 +45,7 @@ class PredictionService:
         *,
         purpose: Purpose = Purpose.REVIEW,
         as_of: datetime | None = None,
-        message_id: UUID | None = None,
+        message: Message | None = None,
     ) -> UUID:
         """Answer the question once; the id of the prediction, also where it was already answered.
 
@@ -52,6 +53,7 @@ class PredictionService:
 
         Raises:
             UnknownPatientError, ModelUnavailableError, ModelBusyError
+            TakenOverError: somebody else has the message; nothing is kept.
         """
         now = self.clock.now()
         with self.open_unit_of_work() as uow:
@@ -73,8 +75,8 @@ class PredictionService:
         with self.open_unit_of_work() as uow:
             prediction_id = self._store(uow, prediction, act)
             uow.memories.keep(answered.memories)
-            if message_id is not None:
-                uow.outbox.done(message_id, self.clock.now())
+            if message is not None:
+                uow.outbox.done(message)
             uow.commit()
         return prediction_id
 

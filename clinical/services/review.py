@@ -8,7 +8,7 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.review.decision import Decision, Reason, Verdict
 from clinical.review.review import Review, StaleVersionError
 from clinical.review.writeback import may_be_written_back
-from clinical.services.messages import Message, MessageKind
+from clinical.services.messages import Message, MessageKind, key_of
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, UnitOfWork
 
 
@@ -131,7 +131,7 @@ class ReviewService:
             kind=MessageKind.WRITE_BACK,
             subject_id=review_id,
             created_at=act.at,
-            coalesce_key=f"{MessageKind.WRITE_BACK.value}|{review_id}",
+            coalesce_key=key_of(MessageKind.WRITE_BACK, review_id),
         )
         uow.outbox.add(message)
         uow.audit_log.append(

@@ -7,6 +7,7 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
 from clinical.prediction.prediction import Prediction
 from clinical.review.writeback import WriteBack
+from clinical.services.messages import Message
 from clinical.services.ports import Clock, EhrGateway, Identities, OpenUnitOfWork
 from clinical.timeline.timeline import Timeline
 
@@ -26,11 +27,12 @@ class WriteBackService:
     identities: Identities
     ehr: EhrGateway
 
-    def tell(self, review_id: UUID, act: Act, *, message_id: UUID) -> str:
+    def tell(self, review_id: UUID, act: Act, *, message: Message) -> str:
         """Write back the decided prediction; returns the EHR's id of it.
 
         Raises:
             UndecidedError, EhrUnavailableError
+            TakenOverError: somebody else has the message; the EHR is told once all the same.
         """
         with self.open_unit_of_work() as uow:
             review = uow.reviews.get(review_id)
@@ -48,7 +50,7 @@ class WriteBackService:
             )
         ehr_id = self.ehr.write_back(write_back)
         with self.open_unit_of_work() as uow:
-            uow.outbox.done(message_id, self.clock.now())
+            uow.outbox.done(message)
             uow.reviews.note_written_back(review_id, ehr_id, self.clock.now())
             uow.audit_log.append(
                 act.sealing(

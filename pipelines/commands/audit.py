@@ -48,6 +48,7 @@ def audit(
         console.status("Starting …") as status,
         auditing(commands().model, data_dir=data_dir) as parts,
     ):
+        parts.shedding.require_calm()
         auditor = Auditor(
             open_unit_of_work=parts.open_unit_of_work,
             clock=parts.clock,

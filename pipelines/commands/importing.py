@@ -38,6 +38,7 @@ def import_files(
     from rich.console import Console  # noqa: PLC0415
 
     from adapters.assembly.importing import import_parts  # noqa: PLC0415
+    from clinical.services.shedding import Shed  # noqa: PLC0415
     from pipelines.importing import Importer, require  # noqa: PLC0415
 
     console = Console()
@@ -50,6 +51,7 @@ def import_files(
             identities=parts.identities,
             site=site,
             predict=predict,
+            is_crowded=lambda: parts.shedding.now() >= Shed.BACKFILL,
         )
         report = _with_progress(importer, path, console)
     tell(report, console)

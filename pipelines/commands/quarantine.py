@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def list_all(
     limit: Annotated[int, _LIMIT] = 50, data_dir: Annotated[Path | None, _DATA_DIR] = None
 ) -> None:
-    """Messages that were given up, and records that could not be understood; the newest first."""
+    """Messages given up, records not understood, what the broker would not deliver; newest first."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -32,6 +32,7 @@ def list_all(
 
     with told_in_words(), stored.quarantine(data_dir) as service:
         given_up, aside = service.given_up(limit), service.set_aside(limit)
+        buried = service.dead_letters(limit)
     messages = Table("message", "work", "attempts", "why", "given up", title="Messages")
     for message in given_up:
         when = message.given_up_at.isoformat(timespec="seconds")
@@ -49,8 +50,14 @@ def list_all(
             each.reason_code,
             when,
         )
+    letters = Table("message", "why", "times", "first", "last", "bytes", title="Dead letters")
+    for dead in buried:
+        first, last = (at.isoformat(timespec="seconds") for at in (dead.first_at, dead.last_at))
+        name = str(dead.letter.message_id or f"sha256:{dead.letter.digest}")
+        size = str(dead.letter.num_bytes)
+        letters.add_row(name, dead.letter.reason, str(dead.count), first, last, size)
     console = Console()
-    console.print(messages, records)
+    console.print(messages, records, letters)
 
 
 def show(

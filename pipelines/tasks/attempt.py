@@ -7,7 +7,7 @@ arrives twice, late, or after it was done, is as good as any other.
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -15,8 +15,9 @@ from adapters import telemetry
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import ClinicalError, OperationalError, RejectedError
 from clinical.review.review import StaleVersionError
-from clinical.services.messages import MAX_ATTEMPTS, Message, MessageKind
+from clinical.services.messages import MAX_ATTEMPTS, Message, MessageKind, TakenOverError
 from clinical.services.ports import Clock, Identities, ModelBusyError, OpenUnitOfWork
+from pipelines.tasks.heartbeat import heartbeat
 
 ACTOR = "worker"
 LONGEST_WAIT = timedelta(hours=72)
@@ -37,10 +38,11 @@ class Outcome(StrEnum):
     """How an attempt ended."""
 
     DONE = "done"
-    NOTHING_TO_DO = "nothing_to_do"  # done or given up before
+    NOTHING_TO_DO = "nothing_to_do"  # done or given up before, or somebody is at it
     RETRIED = "retried"  # it failed; an attempt is spent
     WAITING = "waiting"  # something outside is down, busy or faster; no attempt is spent
     GIVEN_UP = "given_up"
+    REFUSED = "late commit refused"  # the lease ran out and somebody else has it; nothing was kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +56,26 @@ class Bench:
     work: Mapping[MessageKind, Work]
 
 
-def attempt(bench: Bench, message_id: UUID) -> Outcome:
+def attempt(bench: Bench, message_id: UUID, *, takes_over: bool = True) -> Outcome:
     """Do the work that a message owes, unless it is done.
+
+    `takes_over` where whoever had it before is known to be gone; else a worker that is at it stays.
 
     Raises:
         StorageUnavailableError: nothing could be written down; the message's lease will run out.
     """
     started_at = bench.clock.now()
     with bench.open_unit_of_work() as uow:
-        message = uow.outbox.start(message_id, started_at, bench.lease)
+        message = uow.outbox.start(message_id, bench.lease, takes_over=takes_over)
         uow.commit()
     if message is None:
         return Outcome.NOTHING_TO_DO
     act = Act(actor=ACTOR, at=started_at, request_id=str(message_id))
-    outcome, error = _try(bench, message, act)
+    try:
+        with heartbeat(bench.open_unit_of_work, message, bench.lease):
+            outcome, error = _try(bench, message, act)
+    except TakenOverError as late:
+        outcome, error = Outcome.REFUSED, late
     seconds = (bench.clock.now() - started_at).total_seconds()
     _say(message, outcome, error, duration_ms=round(1000 * seconds, 1))
     return outcome
@@ -80,6 +88,8 @@ def _try(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception |
         return _give_up(bench, message, act, lost), lost
     try:
         bench.work[message.kind](message, act)
+    except TakenOverError:
+        raise
     # A review that a clinician moved in the same instant is a lost race, not a refusal.
     except (OperationalError, StaleVersionError) as error:
         return _wait(bench, message, act, error), error
@@ -93,17 +103,15 @@ def _try(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception |
 
 
 def _wait(bench: Bench, message: Message, act: Act, error: ClinicalError) -> Outcome:
-    now = bench.clock.now()
-    if now - message.created_at > LONGEST_WAIT:
+    if message.age > LONGEST_WAIT:
         return _give_up(bench, message, act, error)
-    due_at = now + pause(message, error, now)
     with bench.open_unit_of_work() as uow:
-        uow.outbox.retry(message.message_id, due_at, error.code, spends_attempt=False)
+        uow.outbox.retry(message, pause(message, error), error.code, spends_attempt=False)
         uow.commit()
     return Outcome.WAITING
 
 
-def pause(message: Message, error: ClinicalError, now: datetime) -> timedelta:
+def pause(message: Message, error: ClinicalError) -> timedelta:
     """How long to leave a message whose work is blocked from outside: half its age, within bounds.
 
     Waiting in proportion to age is exponential back-off without a count; the jitter keeps messages
@@ -112,20 +120,20 @@ def pause(message: Message, error: ClinicalError, now: datetime) -> timedelta:
     is_busy = isinstance(error, ModelBusyError | StaleVersionError)
     longest = _LONGEST_PAUSE_WHEN_BUSY if is_busy else _LONGEST_PAUSE
     shortest = timedelta(milliseconds=500)
-    return _jittered(min(max((now - message.created_at) / 2, shortest), longest))
+    return _jittered(min(max(message.age / 2, shortest), longest))
 
 
 def _retry(bench: Bench, message: Message, error: Exception) -> Outcome:
-    due_at = bench.clock.now() + _jittered(timedelta(seconds=2 ** (message.attempts - 1)))
+    after = _jittered(timedelta(seconds=2 ** (message.attempts - 1)))
     with bench.open_unit_of_work() as uow:
-        uow.outbox.retry(message.message_id, due_at, _code(error))
+        uow.outbox.retry(message, after, _code(error))
         uow.commit()
     return Outcome.RETRIED
 
 
 def _give_up(bench: Bench, message: Message, act: Act, error: Exception) -> Outcome:
     with bench.open_unit_of_work() as uow:
-        uow.outbox.give_up(message.message_id, bench.clock.now(), _code(error))
+        uow.outbox.give_up(message, _code(error))
         uow.audit_log.append(
             act.entry(
                 bench.identities.new(),

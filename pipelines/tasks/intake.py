@@ -7,4 +7,4 @@ from clinical.services.messages import Message
 
 def record(intake: Intake, message: Message, act: Act) -> None:
     """Record the delivery that the message names; the service settles the message in its commit."""
-    intake.record(message.subject_id, act, message_id=message.message_id)
+    intake.record(message.subject_id, act, message=message)

@@ -18,6 +18,10 @@ from adapters import telemetry
 from clinical.services.audit import AuditService
 from clinical.services.ledger import LedgerService
 from clinical.services.ports import Clock, OpenUnitOfWork
+from clinical.services.quarantine import QuarantineService
+from clinical.services.shedding import SheddingService
+from pipelines.tasks.dead_letters import Bury
+from pipelines.tasks.reaper import Reaper
 
 # So few ids lie in the broker that the last is taken well within its message's lease.
 WINDOW = 64
@@ -38,6 +42,10 @@ class Line(Protocol):
         """Hand over an id; returns once the broker has it."""
         ...
 
+    def drain(self, bury: Bury) -> int:
+        """Take some of what the broker gave up, gone from there once `bury` returned; how many."""
+        ...
+
 
 class Doorbell(Protocol):
     """Rings when a message was added to the outbox."""
@@ -55,6 +63,9 @@ class Relay:
     clock: Clock
     audit: AuditService
     ledger: LedgerService
+    quarantine: QuarantineService
+    shedding: SheddingService
+    reaper: Reaper
     lease: timedelta
     open_line: Callable[[], AbstractContextManager[Line]]
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
@@ -81,6 +92,10 @@ class Relay:
         began = time.monotonic()
         self.audit.sequence()
         self.ledger.publish()
+        num_buried = line.drain(self.quarantine.bury)
+        if num_buried:
+            _LOG.warning("dead letters buried", num_buried=num_buried)
+        self.reaper.turn(line.depth)
         while not self.stopping.is_set():
             is_more_likely = self.publish(line)
             left = began + _SWEEP_SECONDS - time.monotonic()
@@ -96,8 +111,9 @@ class Relay:
         room = WINDOW - line.depth()
         if room <= 0:
             return True
+        least = self.shedding.now().least
         with self.open_unit_of_work() as uow:
-            messages = uow.outbox.claim(room, self.clock.now(), self.lease)
+            messages = uow.outbox.claim(room, self.lease, least=least)
             for message in messages:
                 line.publish(message.message_id)
             uow.commit()

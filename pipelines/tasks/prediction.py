@@ -16,5 +16,5 @@ def predict(predictions: PredictionService, message: Message, act: Act) -> None:
         act,
         purpose=Purpose(message.parameters.get("purpose", Purpose.REVIEW)),
         as_of=datetime.fromisoformat(as_of) if as_of else None,
-        message_id=message.message_id,
+        message=message,
     )

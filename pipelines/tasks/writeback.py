@@ -7,4 +7,4 @@ from clinical.services.writeback import WriteBackService
 
 def tell(write_backs: WriteBackService, message: Message, act: Act) -> None:
     """Write back the decided review that the message names; the service settles the message."""
-    write_backs.tell(message.subject_id, act, message_id=message.message_id)
+    write_backs.tell(message.subject_id, act, message=message)

@@ -1,5 +1,6 @@
 """As in production: an external PostgreSQL, RabbitMQ, several workers, and kills while they work."""
 
+import hashlib
 import json
 import random
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from kombu.connection import Connection
 
 from adapters.db.embedded import EmbeddedPostgres
 from adapters.db.migrate import upgrade
@@ -95,3 +97,37 @@ def _kill_a_child(worker: Started, chance: random.Random) -> None:
 
     wait_until(pool)
     chance.choice(pool()).kill()
+
+
+def test_what_no_worker_can_read_is_set_aside_without_its_content_and_stalls_nothing(
+    ward: Ward, broker: RabbitMq
+) -> None:
+    junk: list[tuple[bytes, dict[str, object], str]] = [
+        (b"Anna Bell is no JSON", {"task": "clinical.work", "id": "1"}, "application/json"),
+        (b"Anna Bell in no task", {}, "text/plain"),
+        (b'[["Anna Bell"], {}, {}]', {"task": "clinical.work", "id": "2"}, "application/json"),
+        (b"[[], {}, {}]", {"task": "clinical.work", "id": "3"}, "application/json"),
+        (b"[[1], {}, {}]", {"task": "someone.elses", "id": "4"}, "application/json"),
+        (b"\x80\x04N.", {"task": "clinical.work", "id": "5"}, "application/x-python-serialize"),
+    ]
+    with ward.start("worker") as worker:
+        wait_until(lambda: broker.has("clinical"))
+        with Connection(broker.url) as connection:
+            producer = connection.Producer(routing_key="clinical")
+            for body, headers, content_type in junk:
+                producer.publish(
+                    body,
+                    exchange="clinical",
+                    headers=headers,
+                    content_type=content_type,
+                    content_encoding="utf-8",
+                )
+        ward.receive_patients(3, "beside-junk")
+        wait_until(lambda: ward.num_patients() == 3)
+        wait_until(lambda: len(ward.buried()) == len(junk))
+        assert {each.letter.reason for each in ward.buried()} == {"unreadable"}
+        digests = {hashlib.sha256(body).hexdigest() for body, _, _ in junk}
+        assert {each.letter.digest for each in ward.buried()} == digests
+        assert "Bell" not in worker.text()
+        assert worker.stop() == 0
+    assert broker.depth("clinical.dead") == 0

@@ -1,16 +1,19 @@
 """Port Outbox: work owed is remembered, shared out without overlap, and never forgotten."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Engine
 
 from adapters.db.doorbell import open_doorbell
+from adapters.db.unit_of_work import unit_of_work_factory
 from clinical.audit.entry import AuditKind
-from clinical.services.messages import Message, MessageKind
-from clinical.services.ports import OpenUnitOfWork
+from clinical.services.messages import Backlog, Message, MessageKind, TakenOverError, Urgency
+from clinical.services.ports import OpenUnitOfWork, Outbox
 from clinical.services.quarantine import NotGivenUpError, QuarantineService
 from tests.fakes import NOON, SeededIdentities, SettableClock
 from tests.ports.together import together
@@ -39,25 +42,49 @@ def _owe(open_unit_of_work: OpenUnitOfWork, *messages: Message) -> list[bool]:
     return added
 
 
+_CLOCK = SettableClock()  # what tests put in the place of the database's clock
+
+
+@pytest.fixture
+def open_unit_of_work(engine: Engine) -> OpenUnitOfWork:
+    _CLOCK.moment = NOON
+    return unit_of_work_factory(engine, moment=_CLOCK.now)
+
+
 def _claim(
-    open_unit_of_work: OpenUnitOfWork, limit: int = 10, after: timedelta = MOMENT * 0
+    open_unit_of_work: OpenUnitOfWork,
+    limit: int = 10,
+    after: timedelta = MOMENT * 0,
+    least: Urgency = Urgency.BACKFILL,
 ) -> list[Message]:
+    _CLOCK.moment = NOON + after
     with open_unit_of_work() as uow:
-        claimed = uow.outbox.claim(limit, NOON + after, LEASE)
+        claimed = uow.outbox.claim(limit, LEASE, least=least)
         uow.commit()
+    _CLOCK.moment = NOON
     return claimed
 
 
-def _start(open_unit_of_work: OpenUnitOfWork, number: int = 1) -> Message | None:
+def _begin(open_unit_of_work: OpenUnitOfWork, number: int = 1) -> Message:
+    started = _start(open_unit_of_work, number)
+    assert started is not None
+    return started
+
+
+def _start(
+    open_unit_of_work: OpenUnitOfWork, number: int = 1, *, takes_over: bool = True
+) -> Message | None:
     with open_unit_of_work() as uow:
-        started = uow.outbox.start(UUID(int=number), NOON, LEASE)
+        started = uow.outbox.start(UUID(int=number), LEASE, takes_over=takes_over)
         uow.commit()
     return started
 
 
-def _retry(open_unit_of_work: OpenUnitOfWork, after: timedelta, *, spends: bool = True) -> None:
+def _retry(
+    open_unit_of_work: OpenUnitOfWork, message: Message, after: timedelta, *, spends: bool = True
+) -> None:
     with open_unit_of_work() as uow:
-        uow.outbox.retry(UUID(int=1), NOON + after, "model.busy", spends_attempt=spends)
+        uow.outbox.retry(message, after, "model.busy", spends_attempt=spends)
         uow.commit()
 
 
@@ -118,7 +145,7 @@ def test_an_attempt_counts_with_the_transaction_of_its_caller(
 ) -> None:
     _owe(open_unit_of_work, _message(1))
     with open_unit_of_work() as uow:
-        uow.outbox.start(UUID(int=1), NOON, LEASE)
+        uow.outbox.start(UUID(int=1), LEASE)
     assert _start(open_unit_of_work) == replace(_message(1), attempts=1)
 
 
@@ -127,15 +154,17 @@ def test_what_is_done_or_given_up_is_neither_claimed_nor_started(
     open_unit_of_work: OpenUnitOfWork, end: str
 ) -> None:
     _owe(open_unit_of_work, _message(1))
+    message = _begin(open_unit_of_work)
     with open_unit_of_work() as uow:
         if end == "done":
-            uow.outbox.done(UUID(int=1), NOON)
+            uow.outbox.done(message)
         else:
-            uow.outbox.give_up(UUID(int=1), NOON, "some.code")
+            uow.outbox.give_up(message, "some.code")
         uow.commit()
     assert _claim(open_unit_of_work, after=10 * LEASE) == []
     assert _start(open_unit_of_work) is None
-    _retry(open_unit_of_work, timedelta(0))
+    with pytest.raises(TakenOverError):
+        _retry(open_unit_of_work, message, timedelta(0))
     assert _claim(open_unit_of_work, after=10 * LEASE) == []
     with open_unit_of_work() as uow:
         assert uow.outbox.pending() == 0
@@ -144,8 +173,7 @@ def test_what_is_done_or_given_up_is_neither_claimed_nor_started(
 
 def test_a_retry_waits_until_it_is_due(open_unit_of_work: OpenUnitOfWork) -> None:
     _owe(open_unit_of_work, _message(1))
-    _start(open_unit_of_work)
-    _retry(open_unit_of_work, timedelta(hours=1))
+    _retry(open_unit_of_work, _begin(open_unit_of_work), timedelta(hours=1))
     assert _claim(open_unit_of_work, after=timedelta(hours=1) - MOMENT) == []
     assert _claim(open_unit_of_work, after=timedelta(hours=1)) == [replace(_message(1), attempts=1)]
 
@@ -153,17 +181,18 @@ def test_a_retry_waits_until_it_is_due(open_unit_of_work: OpenUnitOfWork) -> Non
 def test_waiting_for_an_outside_system_spends_no_attempt(open_unit_of_work: OpenUnitOfWork) -> None:
     _owe(open_unit_of_work, _message(1))
     for _ in range(3):
-        assert _start(open_unit_of_work) == replace(_message(1), attempts=1)
-        _retry(open_unit_of_work, timedelta(0), spends=False)
+        started = _begin(open_unit_of_work)
+        assert started == replace(_message(1), attempts=1)
+        _retry(open_unit_of_work, started, timedelta(0), spends=False)
 
 
 def test_a_retry_beside_newer_work_of_its_key_harms_neither(
     open_unit_of_work: OpenUnitOfWork,
 ) -> None:
     _owe(open_unit_of_work, _message(1, "same"))
-    _start(open_unit_of_work)
+    started = _begin(open_unit_of_work)
     assert _owe(open_unit_of_work, _message(2, "same")) == [True]
-    _retry(open_unit_of_work, timedelta(0))
+    _retry(open_unit_of_work, started, timedelta(0))
     assert UUID(int=2) in {message.message_id for message in _claim(open_unit_of_work)}
 
 
@@ -192,7 +221,7 @@ def test_a_claimer_does_not_wait_for_another_that_has_not_committed(
 ) -> None:
     _owe(open_unit_of_work, _message(1), _message(2))
     with open_unit_of_work() as slow:
-        assert len(slow.outbox.claim(1, NOON, LEASE)) == 1
+        assert len(slow.outbox.claim(1, LEASE)) == 1
         assert len(_claim(open_unit_of_work)) == 1
     assert len(_claim(open_unit_of_work)) == 1  # the slow one was rolled back
 
@@ -216,9 +245,10 @@ def test_what_was_given_up_is_told_and_is_owed_again_once(
     _owe(open_unit_of_work, _message(1), _message(2), _message(3))
     for number in (1, 2):
         _claim(open_unit_of_work)
-        _start(open_unit_of_work, number)
+        started = _begin(open_unit_of_work, number)
+        _CLOCK.moment = NOON + number * MOMENT
         with open_unit_of_work() as uow:
-            uow.outbox.give_up(UUID(int=number), NOON + number * MOMENT, "model.nonsense")
+            uow.outbox.give_up(started, "model.nonsense")
             uow.commit()
     service = QuarantineService(
         open_unit_of_work=open_unit_of_work,
@@ -229,6 +259,7 @@ def test_what_was_given_up_is_told_and_is_owed_again_once(
     told = service.given_up(1)[0]
     assert (told.kind, told.attempts, told.error_code) == (MessageKind.PREDICT, 1, "model.nonsense")
 
+    _CLOCK.moment = NOON + timedelta(hours=80)
     service.redrive(UUID(int=1), "operator-a")
     with pytest.raises(NotGivenUpError):
         service.redrive(UUID(int=1), "operator-a")
@@ -248,3 +279,138 @@ def test_what_was_given_up_is_told_and_is_owed_again_once(
     with open_unit_of_work() as uow:
         (entry,) = uow.audit_log.history(message=str(UUID(int=1)))
     assert (entry.kind, entry.actor) == (AuditKind.MESSAGE_REDRIVEN, "operator-a")
+
+
+def test_whoever_lost_a_message_settles_nothing_and_keeps_nothing(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _owe(open_unit_of_work, _message(1), _message(2))
+    ghost = _begin(open_unit_of_work)
+    assert _claim(open_unit_of_work, after=LEASE) != []  # the lease ran out
+    mine = _begin(open_unit_of_work)
+    settlements: list[Callable[[Outbox], None]] = [
+        lambda outbox: outbox.done(ghost),
+        lambda outbox: outbox.give_up(ghost, "some.code"),
+        lambda outbox: outbox.retry(ghost, MOMENT, "some.code"),
+    ]
+    for settle in settlements:
+        with open_unit_of_work() as uow:
+            uow.outbox.add(_message(3))
+            with pytest.raises(TakenOverError):
+                settle(uow.outbox)
+    with open_unit_of_work() as uow:
+        assert not uow.outbox.extend(ghost, LEASE)
+        uow.outbox.done(mine)
+        uow.commit()
+        assert uow.outbox.pending() == 1
+
+
+def test_a_late_commit_is_refused_also_when_both_commit_at_once(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _owe(open_unit_of_work, _message(1))
+    ghost, mine = _begin(open_unit_of_work), _begin(open_unit_of_work)
+
+    def settle(message: Message) -> None:
+        with open_unit_of_work() as uow:
+            uow.outbox.done(message)
+            uow.commit()
+
+    ended = together([partial(settle, ghost), partial(settle, mine)])
+    assert [type(each) for each in ended] == [TakenOverError, type(None)]
+
+
+def test_a_second_copy_of_an_id_leaves_whoever_is_at_it_alone(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _owe(open_unit_of_work, _message(1))
+    _claim(open_unit_of_work)
+    assert _start(open_unit_of_work, takes_over=False) is not None  # claimed is not yet begun
+    assert _start(open_unit_of_work, takes_over=False) is None
+    _CLOCK.moment = NOON + LEASE
+    assert _start(open_unit_of_work, takes_over=False) is not None  # nobody is at it any more
+    assert _start(open_unit_of_work, takes_over=True) is not None
+
+
+def test_a_lease_is_extended_while_the_work_goes_on_and_not_after(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _owe(open_unit_of_work, _message(1))
+    message = _begin(open_unit_of_work)
+    _CLOCK.moment = NOON + LEASE / 2
+    with open_unit_of_work() as uow:
+        assert uow.outbox.extend(message, LEASE)
+        uow.commit()
+    assert _claim(open_unit_of_work, after=LEASE) == []
+    _retry(open_unit_of_work, message, timedelta(0))
+    with open_unit_of_work() as uow:
+        assert not uow.outbox.extend(message, LEASE)
+    assert len(_claim(open_unit_of_work)) == 1
+
+
+def test_the_urgent_go_first_and_the_rest_may_be_left(open_unit_of_work: OpenUnitOfWork) -> None:
+    _owe(
+        open_unit_of_work,
+        replace(_message(1), urgency=Urgency.BACKFILL),
+        replace(_message(2), urgency=Urgency.REFRESH),
+        _message(3),
+    )
+    assert [m.message_id.int for m in _claim(open_unit_of_work, limit=1)] == [3]
+    assert _claim(open_unit_of_work, least=Urgency.LIVE) == []
+    assert [m.message_id.int for m in _claim(open_unit_of_work, least=Urgency.REFRESH)] == [2]
+    assert [m.message_id.int for m in _claim(open_unit_of_work)] == [1]
+
+
+def test_news_make_work_that_waits_as_urgent_as_they_are(open_unit_of_work: OpenUnitOfWork) -> None:
+    _owe(open_unit_of_work, replace(_message(1, "same"), urgency=Urgency.BACKFILL))
+    assert _owe(open_unit_of_work, _message(2, "same")) == [False]
+    assert _owe(open_unit_of_work, replace(_message(3, "same"), urgency=Urgency.REFRESH)) == [False]
+    claimed = _claim(open_unit_of_work, least=Urgency.LIVE)
+    assert [(m.message_id.int, m.urgency) for m in claimed] == [(1, Urgency.LIVE)]
+
+
+def test_what_was_handed_to_the_broker_and_never_begun_is_let_go_of(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _owe(open_unit_of_work, _message(1), _message(2))
+    _claim(open_unit_of_work)
+    _begin(open_unit_of_work, 2)
+    patience = timedelta(seconds=10)
+
+    def release(after: timedelta) -> int:
+        _CLOCK.moment = NOON + after
+        with open_unit_of_work() as uow:
+            count = uow.outbox.release_unbegun(LEASE, patience)
+            uow.commit()
+        return count
+
+    assert release(patience) == 0
+    assert release(patience + MOMENT) == 1
+    assert [m.message_id.int for m in _claim(open_unit_of_work)] == [1]
+
+
+def test_the_backlog_is_the_live_work_owed_and_how_late_it_is(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _owe(open_unit_of_work, *[_message(n) for n in range(1, 6)])
+    _owe(open_unit_of_work, replace(_message(9), urgency=Urgency.BACKFILL))
+    _claim(open_unit_of_work, limit=1)
+    _CLOCK.moment = NOON + timedelta(seconds=7)
+    with open_unit_of_work() as uow:
+        assert uow.outbox.backlog(100) == Backlog(num_messages=5, lateness=timedelta(seconds=7))
+        assert uow.outbox.backlog(3).num_messages == 3
+        _CLOCK.moment = NOON - timedelta(hours=1)
+        assert uow.outbox.backlog(100).lateness == timedelta(0)
+
+
+def test_leases_go_by_the_databases_clock(engine: Engine) -> None:
+    """However wrong the clock of a process: it is not asked."""
+    open_unit_of_work = unit_of_work_factory(engine)
+    _owe(open_unit_of_work, replace(_message(1), created_at=NOON + timedelta(days=9_999)))
+    with open_unit_of_work() as uow:
+        (message,) = uow.outbox.claim(1, LEASE)
+        uow.commit()
+    with open_unit_of_work() as uow:
+        now = datetime.now(UTC)  # noqa: TID251 - the database runs on this machine
+        assert abs(message.created_at - now) < timedelta(minutes=1)
+        assert uow.outbox.claim(1, LEASE) == []

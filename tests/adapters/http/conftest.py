@@ -1,6 +1,7 @@
 """The web face on a real PostgreSQL, with a staged model, patients and clinicians."""
 
 import base64
+import itertools
 import random
 import socket
 from collections.abc import Iterator
@@ -36,9 +37,10 @@ from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
-from clinical.services.ports import WorklistQuery
+from clinical.services.ports import OpenUnitOfWork, WorklistQuery
 from clinical.services.prediction import PredictionService
 from clinical.services.review import ReviewService
+from clinical.services.shedding import LoadLimits, SheddingService
 from clinical.services.similar import SimilarService
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import Event, EventKind
@@ -164,6 +166,19 @@ class Stage:
             return uow.reviews.count(WorklistQuery(states=frozenset({ReviewState.QUEUED})))
 
 
+def shedding(open_unit_of_work: OpenUnitOfWork, max_backlog: int = 100_000) -> SheddingService:
+    """Measures at every request."""
+    seconds = itertools.count()
+    return SheddingService(
+        open_unit_of_work=open_unit_of_work,
+        limits=LoadLimits(
+            max_backlog=max_backlog, max_lateness=timedelta(days=1), min_free_bytes=0
+        ),
+        elapsed=lambda: float(next(seconds)),
+        free_bytes=lambda: None,
+    )
+
+
 def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any) -> WebDependencies:
     """What the web process is given, over a real database."""
     identities = TimeOrderedIdentities()
@@ -193,6 +208,7 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
             check=is_signature,
             witnesses=(WITNESS_NOTARY.key,),
         ),
+        "shedding": shedding(open_unit_of_work),
         "clock": clock,
         "identities": identities,
         "clinicians": Clinicians(engine),

@@ -67,11 +67,10 @@ def _decide(world: World, patient_id: UUID) -> None:
     )
     with world.open_unit_of_work() as uow:
         [tell] = [
-            m
-            for m in uow.outbox.claim(100, world.clock.now(), timedelta(1))
-            if m.kind is MessageKind.WRITE_BACK
+            m for m in uow.outbox.claim(100, timedelta(1)) if m.kind is MessageKind.WRITE_BACK
         ]
-    world.write_back.tell(review.review_id, world.act(), message_id=tell.message_id)
+        uow.commit()
+    world.write_back.tell(review.review_id, world.act(), message=tell)
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """J1: what is received is stored before it is understood, once, with its audit entry in the same commit."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from clinical.audit.entry import AuditKind
+from clinical.errors import NotFoundError
 from clinical.prediction.request import Purpose
 from clinical.services.intake import ConflictingDeliveryError
 from clinical.services.messages import Message, MessageKind
@@ -17,7 +19,9 @@ LEASE = timedelta(minutes=1)
 
 def owed(world: World) -> list[Message]:
     with world.open_unit_of_work() as uow:
-        return uow.outbox.claim(100, world.clock.now(), LEASE)
+        claimed = uow.outbox.claim(100, LEASE)
+        uow.commit()
+    return claimed
 
 
 def test_a_delivery_is_stored_raw_and_owes_its_understanding(world: World) -> None:
@@ -56,7 +60,7 @@ def test_the_same_id_for_other_bytes_is_refused_and_remembered(world: World) -> 
 def test_understanding_stores_events_quarantine_and_the_next_work_together(world: World) -> None:
     receipt = world.intake.receive(world.delivery(), world.act())
     [message] = owed(world)
-    recorded = world.intake.record(receipt.delivery_id, world.act(), message_id=message.message_id)
+    recorded = world.intake.record(receipt.delivery_id, world.act(), message=message)
     assert recorded.num_new_events == 12
     with world.open_unit_of_work() as uow:
         assert len(uow.timelines.of(PATIENT)) == 12
@@ -73,7 +77,7 @@ def test_understanding_again_does_not_read_again_but_settles_the_message(world: 
     receipt = world.intake.receive(world.delivery(), world.act())
     [message] = owed(world)
     world.intake.record(receipt.delivery_id, world.act(), predict=False)
-    world.intake.record(receipt.delivery_id, world.act(), message_id=message.message_id)
+    world.intake.record(receipt.delivery_id, world.act(), message=message)
     assert world.reader.num_asked == 1
     with world.open_unit_of_work() as uow:
         assert uow.outbox.pending() == 0
@@ -97,9 +101,10 @@ def test_a_question_waiting_unstarted_is_not_asked_twice(world: World) -> None:
 
 def test_an_act_that_fails_leaves_nothing_behind(world: World) -> None:
     receipt = world.intake.receive(world.delivery(), world.act())
-    unknown_message = world.identities.new()
-    with pytest.raises(Exception, match="message"):
-        world.intake.record(receipt.delivery_id, world.act(), message_id=unknown_message)
+    [message] = owed(world)
+    unknown = replace(message, message_id=world.identities.new())
+    with pytest.raises(NotFoundError, match="message"):
+        world.intake.record(receipt.delivery_id, world.act(), message=unknown)
     with world.open_unit_of_work() as uow:
         assert len(uow.timelines.of(PATIENT)) == 0
         assert not uow.inbox.is_recorded(receipt.delivery_id)

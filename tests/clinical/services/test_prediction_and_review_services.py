@@ -15,7 +15,7 @@ from clinical.review.review import (
     ReviewState,
     StaleVersionError,
 )
-from clinical.services.messages import MessageKind
+from clinical.services.messages import Message, MessageKind, TakenOverError
 from clinical.services.ports import ModelUnavailableError, WorklistQuery
 from clinical.services.prediction import ChangedInputError, UnknownPatientError
 from clinical.services.writeback import UndecidedError
@@ -136,13 +136,12 @@ def test_a_clinician_claims_decides_and_the_ehr_is_told_once(world: World, revie
     with world.open_unit_of_work() as uow:
         assert uow.reviews.decision(review_id) == decision
         [message] = [
-            m
-            for m in uow.outbox.claim(9, world.clock.now(), timedelta(1))
-            if m.kind is MessageKind.WRITE_BACK
+            m for m in uow.outbox.claim(9, timedelta(1)) if m.kind is MessageKind.WRITE_BACK
         ]
         uow.commit()
-    for _ in range(2):
-        world.write_back.tell(review_id, world.act("service"), message_id=message.message_id)
+    world.write_back.tell(review_id, world.act("service"), message=message)
+    with pytest.raises(TakenOverError):
+        world.write_back.tell(review_id, world.act("service"), message=message)
     assert list(world.ehr.told) == [decision.decision_id]
     kinds = [e.kind for e in world.history(review=str(review_id))]
     assert kinds[:2] == [AuditKind.REVIEW_OPENED, AuditKind.REVIEW_CLAIMED]
@@ -161,8 +160,15 @@ def test_write_back_is_off_unless_the_site_wants_it_and_needs_agreement(
 
 
 def test_nothing_is_told_before_a_decision(world: World, review_id: UUID) -> None:
+    message = Message(
+        message_id=world.identities.new(),
+        kind=MessageKind.WRITE_BACK,
+        subject_id=review_id,
+        created_at=world.clock.now(),
+        coalesce_key="early",
+    )
     with pytest.raises(UndecidedError):
-        world.write_back.tell(review_id, world.act(), message_id=world.identities.new())
+        world.write_back.tell(review_id, world.act(), message=message)
     assert world.ehr.num_calls == 0
 
 

@@ -42,9 +42,10 @@ def url(server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def open_unit_of_work(url: str) -> Iterator[OpenUnitOfWork]:
+def open_unit_of_work(url: str, clock: SetClock) -> Iterator[OpenUnitOfWork]:
+    """Leases and due times go by the clock that the test moves."""
     engine = create_engine(url)
-    yield unit_of_work_factory(engine)
+    yield unit_of_work_factory(engine, moment=clock.now)
     engine.dispose()
 
 

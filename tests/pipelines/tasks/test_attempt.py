@@ -45,7 +45,7 @@ class Worked:
         if self.error is not None:
             raise self.error
         with self.open_unit_of_work() as uow:
-            uow.outbox.done(message.message_id, self.clock.now())
+            uow.outbox.done(message)
             uow.commit()
 
     def attempt(self, message_id: UUID) -> Outcome:
@@ -54,7 +54,7 @@ class Worked:
     def claimable(self) -> list[Message]:
         """What a relay would find now; looked at and left."""
         with self.open_unit_of_work() as uow:
-            return uow.outbox.claim(100, self.clock.now(), LEASE)
+            return uow.outbox.claim(100, LEASE)
 
     def pending(self) -> int:
         with self.open_unit_of_work() as uow:
@@ -159,7 +159,7 @@ def test_work_that_kills_whoever_does_it_is_given_up_with_an_audit_entry(worked:
         MAX_ATTEMPTS
     ):  # counted in a commit before the work; then nothing more was heard
         with worked.open_unit_of_work() as uow:
-            assert uow.outbox.start(message_id, worked.clock.now(), LEASE) is not None
+            assert uow.outbox.start(message_id, LEASE) is not None
             uow.commit()
     assert worked.attempt(message_id) is Outcome.GIVEN_UP
     assert worked.acts == []
@@ -169,7 +169,7 @@ def test_work_that_kills_whoever_does_it_is_given_up_with_an_audit_entry(worked:
 def test_a_killed_attempt_comes_back_when_its_lease_has_run_out(worked: Worked) -> None:
     message_id = owe(worked.open_unit_of_work, message_for(worked.clock))
     with worked.open_unit_of_work() as uow:
-        uow.outbox.start(message_id, worked.clock.now(), LEASE)
+        uow.outbox.start(message_id, LEASE)
         uow.commit()
     assert worked.claimable() == []
     worked.clock.advance(seconds=LEASE.total_seconds() + 1)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -20,14 +21,20 @@ from clinical.audit.checkpoint import SignatureKind
 from clinical.audit.entry import Act, AuditKind
 from clinical.services.audit import AuditService
 from clinical.services.ledger import LedgerService
+from clinical.services.messages import Urgency
 from clinical.services.ports import OpenUnitOfWork
+from clinical.services.quarantine import QuarantineService
+from clinical.services.reaping import ReapingService
+from clinical.services.shedding import LoadLimits, SheddingService
 from pipelines.tasks.outbox import WINDOW, Relay
+from pipelines.tasks.reaper import Reaper
 from pipelines.worker import create_app, open_line
 from tests.pipelines.tasks.owing import SetClock, message_for, owe
 
 pytestmark = pytest.mark.integration
 
 LEASE = timedelta(seconds=120)
+LIMITS = LoadLimits(max_backlog=100, max_lateness=timedelta(hours=9), min_free_bytes=0)
 
 
 class BrokerDownError(Exception):
@@ -48,6 +55,9 @@ class BrokenLine:
         if len(self.published) == self.num_good:
             raise BrokerDownError
         self.published.append(message_id)
+
+    def drain(self, _bury: object) -> int:
+        return 0
 
 
 @pytest.fixture
@@ -72,6 +82,25 @@ def make_relay(
                 clock=SystemClock(),
                 notary=Ed25519Notary.of("log", SignatureKind.LOG, bytes(32)),
                 check=is_signature,
+            ),
+            quarantine=QuarantineService(
+                open_unit_of_work=open_unit_of_work,
+                clock=SystemClock(),
+                identities=TimeOrderedIdentities(),
+            ),
+            shedding=SheddingService(
+                open_unit_of_work=open_unit_of_work,
+                limits=LIMITS,
+                elapsed=time.monotonic,
+                free_bytes=lambda: None,
+            ),
+            reaper=Reaper(
+                ReapingService(
+                    open_unit_of_work=open_unit_of_work,
+                    clock=SystemClock(),
+                    identities=TimeOrderedIdentities(),
+                ),
+                LEASE,
             ),
             lease=LEASE,
             open_line=lambda: open_line(app),
@@ -151,6 +180,61 @@ def test_when_the_broker_breaks_midway_nothing_is_marked_and_all_is_published_la
         assert line.depth() == 3
 
 
+def test_under_pressure_only_live_work_is_handed_out_and_the_rest_when_it_is_over(
+    make_relay: Callable[[object], Relay],
+    app: Celery,
+    clock: SetClock,
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    relay = make_relay(clock)
+    old = replace(message_for(clock), urgency=Urgency.BACKFILL)
+    again = replace(message_for(clock), urgency=Urgency.REFRESH)
+    live = [message_for(clock) for _ in range(LIMITS.max_backlog * 8 // 10)]
+    for message in (old, again, *live):
+        owe(open_unit_of_work, message)
+    published: list[UUID] = []
+
+    def publish() -> None:
+        line = BrokenLine(num_good=1000)
+        while relay.publish(line):
+            pass
+        published.extend(line.published)
+
+    publish()
+    assert sorted(published) == sorted(message.message_id for message in live)
+    for message_id in published:
+        with open_unit_of_work() as uow:
+            started = uow.outbox.start(message_id, LEASE)
+            assert started is not None
+            uow.outbox.done(started)
+            uow.commit()
+    time.sleep(1.1)  # measured once a second
+    publish()
+    assert published[len(live) :] == [again.message_id, old.message_id]
+
+
+def test_what_a_wiped_broker_forgot_is_handed_out_again_before_its_lease_ran_out(
+    make_relay: Callable[[object], Relay],
+    app: Celery,
+    clock: SetClock,
+    folder: Path,
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    relay = make_relay(clock)
+    owe(open_unit_of_work, message_for(clock))
+    with open_line(app) as line:
+        relay.publish(line)
+        for path in (folder / "messages").iterdir():
+            path.unlink()
+        relay.reaper.turn(line.depth)
+        relay.publish(line)
+        assert line.depth() == 0  # a worker may be about to begin
+        clock.advance(seconds=11)
+        make_relay(clock).reaper.turn(line.depth)
+        relay.publish(line)
+        assert line.depth() == 1
+
+
 @pytest.fixture
 def running(make_relay: Callable[[object], Relay]) -> Iterator[Relay]:
     relay = make_relay(SystemClock())
@@ -172,9 +256,7 @@ def _wait_for_files(folder: Path, count: int, seconds: float) -> float:
 
 
 def _owe_now(open_unit_of_work: OpenUnitOfWork) -> None:
-    now = SetClock()
-    now.moment = SystemClock().now()
-    owe(open_unit_of_work, message_for(now))
+    owe(open_unit_of_work, message_for(SetClock()))
 
 
 def test_a_new_message_rings_and_is_published_without_waiting_for_the_sweep(
