@@ -3,11 +3,12 @@
 Knows the tables `deliveries` and `quarantine`. Does not know how a delivery is understood.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BindParameter, Connection, Uuid, any_, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import deliveries, quarantine
@@ -78,6 +79,29 @@ class SqlInbox:
             context=row.context,
         )
 
+    def digests(self, delivery_ids: Collection[UUID]) -> dict[UUID, str]:
+        """What was noted at the door of each that is held: the hex SHA-256 of its bytes."""
+        query = select(deliveries.c.delivery_id, deliveries.c.digest).where(
+            deliveries.c.delivery_id == any_(_uuids(delivery_ids))
+        )
+        return {row.delivery_id: row.digest for row in self._connection.execute(query)}
+
+    def altered(self, delivery_ids: Collection[UUID]) -> list[UUID]:
+        """Those held whose bytes, hashed again, are not those that came.
+
+        The server hashes them: a body may be large, and none has to travel.
+        """
+        now = func.encode(func.sha256(deliveries.c.body), "hex")
+        query = (
+            select(deliveries.c.delivery_id)
+            .where(
+                deliveries.c.delivery_id == any_(_uuids(delivery_ids)),
+                now.is_distinct_from(deliveries.c.digest),
+            )
+            .order_by(deliveries.c.delivery_id)
+        )
+        return list(self._connection.execute(query).scalars())
+
     def is_recorded(self, delivery_id: UUID) -> bool:
         """Whether it was understood already; raises NotFoundError."""
         row = self._connection.execute(
@@ -146,6 +170,11 @@ class SqlInbox:
             )
             for row in self._connection.execute(query)
         ]
+
+
+def _uuids(delivery_ids: Collection[UUID]) -> BindParameter[list[UUID]]:
+    """As one array: a timeline may rest on more deliveries than a statement takes parameters."""
+    return bindparam("delivery_ids", sorted(delivery_ids), type_=ARRAY(Uuid()))
 
 
 def _storable(text: str) -> str:
