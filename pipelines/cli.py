@@ -23,6 +23,7 @@ _GROUPS = (
     "clinicians",
     "ledger",
     "quarantine",
+    "replay",
 )
 
 for _group in _GROUPS:

@@ -58,6 +58,7 @@ def auditing(
 
     Raises:
         StorageUnavailableError
+        ChildDiedError, NotReadyError: the model of `checkpoint` does not serve.
     """
     telemetry.configure("audit")
     settings = Settings()
@@ -70,7 +71,8 @@ def auditing(
         url = stack.enter_context(database_url(settings))
         if settings.database_url is None:
             upgrade(url)
-        settings = stack.enter_context(_model(settings, model_command))
+        is_named = checkpoint is not None
+        settings = stack.enter_context(_model(settings, model_command, must_serve=is_named))
         engine = create_engine(url, pool_size=2)
         stack.callback(engine.dispose)
         server = models(settings)
@@ -90,7 +92,7 @@ def auditing(
 
 
 @contextmanager
-def _model(settings: Settings, command: Sequence[str]) -> Iterator[Settings]:
+def _model(settings: Settings, command: Sequence[str], *, must_serve: bool) -> Iterator[Settings]:
     """The settings with the place where a model answers, if one serves or could be started."""
     if settings.model_port and is_ready(_url(settings)):
         yield settings
@@ -99,6 +101,8 @@ def _model(settings: Settings, command: Sequence[str]) -> Iterator[Settings]:
         try:
             settings = _started(settings, command, stack)
         except ClinicalError as error:
+            if must_serve:
+                raise
             _LOG.warning("no model can be asked again", **telemetry.error_fields(error))
         yield settings
 

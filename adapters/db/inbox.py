@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BindParameter, Connection, Uuid, any_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Uuid, any_, cast, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
@@ -82,7 +82,7 @@ class SqlInbox:
     def digests(self, delivery_ids: Collection[UUID]) -> dict[UUID, str]:
         """What was noted at the door of each that is held: the hex SHA-256 of its bytes."""
         query = select(deliveries.c.delivery_id, deliveries.c.digest).where(
-            deliveries.c.delivery_id == any_(_uuids(delivery_ids))
+            _is_one_of(delivery_ids)
         )
         return {row.delivery_id: row.digest for row in self._connection.execute(query)}
 
@@ -95,7 +95,7 @@ class SqlInbox:
         query = (
             select(deliveries.c.delivery_id)
             .where(
-                deliveries.c.delivery_id == any_(_uuids(delivery_ids)),
+                _is_one_of(delivery_ids),
                 now.is_distinct_from(deliveries.c.digest),
             )
             .order_by(deliveries.c.delivery_id)
@@ -172,9 +172,9 @@ class SqlInbox:
         ]
 
 
-def _uuids(delivery_ids: Collection[UUID]) -> BindParameter[list[UUID]]:
+def _is_one_of(delivery_ids: Collection[UUID]) -> ColumnElement[bool]:
     """As one array: a timeline may rest on more deliveries than a statement takes parameters."""
-    return bindparam("delivery_ids", sorted(delivery_ids), type_=ARRAY(Uuid()))
+    return deliveries.c.delivery_id == any_(cast(sorted(delivery_ids), ARRAY(Uuid())))
 
 
 def _storable(text: str) -> str:
