@@ -57,20 +57,14 @@ def records_of(events: Iterable[Event], held: Mapping[UUID, str]) -> list[str]:
 
     `held` gives the digest of each delivery's body; one that is not held has none.
     """
-    sources = {event.source for event in events}
+    events = tuple(events)
+    came = {each: f"{each}\t{held.get(each, '')}" for each in deliveries_of(events)}
+    sources = (event.source for event in events)
     return sorted(
-        "\t".join(
-            (
-                source.site,
-                source.record_type,
-                source.record_id,
-                source.version,
-                source.digest,
-                str(source.delivery_id),
-                held.get(source.delivery_id, ""),
-            )
-        )
-        for source in sources
+        {
+            f"{s.site}\t{s.record_type}\t{s.record_id}\t{s.version}\t{s.digest}\t{came[s.delivery_id]}"
+            for s in sources
+        }
     )
 
 
