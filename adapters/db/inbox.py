@@ -80,7 +80,7 @@ class SqlInbox:
         )
 
     def digests(self, delivery_ids: Collection[UUID]) -> dict[UUID, str]:
-        """What was noted at the door of each that is held: the hex SHA-256 of its bytes."""
+        """What was noted at the door of each that is held: the hex SHA-256 of its bytes, empty once erased."""
         query = select(deliveries.c.delivery_id, deliveries.c.digest).where(
             _is_one_of(delivery_ids)
         )

@@ -128,7 +128,7 @@ class Inbox(Protocol):
     def get(self, delivery_id: UUID) -> Delivery: ...
 
     def digests(self, delivery_ids: Collection[UUID]) -> dict[UUID, str]:
-        """What was noted at the door of each that is held: the hex SHA-256 of its bytes."""
+        """What was noted at the door of each that is held: the hex SHA-256 of its bytes, empty once erased."""
         ...
 
     def altered(self, delivery_ids: Collection[UUID]) -> list[UUID]:

@@ -38,6 +38,12 @@ class ChangedBytesError(ChangedInputError):
         self.deliveries = tuple(deliveries)
 
 
+class ErasedBytesError(ChangedBytesError):
+    """The bytes that the events were read from were erased: nobody can hash them again."""
+
+    code = "prediction.erased_bytes"
+
+
 class OtherModelError(RejectedError):
     """Another model serves than the one that answered; only that one can answer again."""
 
@@ -93,7 +99,7 @@ class ReplayService:
         """The prediction of this id, or else the comparison of plans, against its recomputation.
 
         Raises:
-            NotFoundError, ChangedInputError, ChangedBytesError, OtherModelError
+            NotFoundError, ChangedInputError, ChangedBytesError, ErasedBytesError, OtherModelError
             ModelUnavailableError, ModelBusyError
         """
         try:
@@ -220,16 +226,19 @@ def _found(uow: UnitOfWork, asked: _Asked) -> _Found:
     """The input of a question, every byte of which was hashed again.
 
     Raises:
-        ChangedInputError, ChangedBytesError
+        ChangedInputError, ChangedBytesError, ErasedBytesError
     """
     timeline = uow.timelines.of(asked.patient_id).cut(asked.as_of, received_by=asked.received_by)
     if not timeline.is_input(asked.capsule.input_digest):
         raise ChangedInputError("the events that the answer rested on were changed or erased")
     deliveries = deliveries_of(timeline)
+    held = uow.inbox.digests(deliveries)
+    erased = sorted(delivery_id for delivery_id, digest in held.items() if not digest)
+    if erased:
+        raise ErasedBytesError("bytes that the answer rested on were erased", erased)
     altered = uow.inbox.altered(deliveries)
     if altered:
         raise ChangedBytesError("the stored bytes are not those that came", altered)
-    held = uow.inbox.digests(deliveries)
     received, before = received_of(timeline, held), asked.capsule.received
     if before is not None and received != before:
         rewritten = _rewritten(uow, held)

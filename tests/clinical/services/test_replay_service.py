@@ -13,7 +13,12 @@ from clinical.errors import NotFoundError
 from clinical.prediction.circumstances import records_of
 from clinical.prediction.replay import Replay
 from clinical.services.ports import ModelUnavailableError
-from clinical.services.replay import ChangedBytesError, ChangedInputError, OtherModelError
+from clinical.services.replay import (
+    ChangedBytesError,
+    ChangedInputError,
+    ErasedBytesError,
+    OtherModelError,
+)
 from tests.clinical.builders import PATIENT
 from tests.clinical.services.conftest import World
 from tests.fakes import MODEL
@@ -106,6 +111,16 @@ def test_bytes_altered_along_with_their_digest_are_named_by_the_log(
     with pytest.raises(ChangedBytesError) as caught:
         world.replays.replay(prediction_id)
     assert caught.value.deliveries == (deliveries[0],)
+
+
+def test_erased_bytes_are_said_to_be_erased(
+    world: World, engine: Engine, deliveries: list[UUID], prediction_id: UUID
+) -> None:
+    erase = "UPDATE deliveries SET body = '', digest = '' WHERE delivery_id = :of"
+    tamper(engine, erase, of=deliveries[1])
+    with pytest.raises(ErasedBytesError) as caught:
+        world.replays.replay(prediction_id)
+    assert caught.value.deliveries == (deliveries[1],)
 
 
 def test_a_delivery_that_is_gone_is_missed(
