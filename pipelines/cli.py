@@ -24,6 +24,7 @@ _GROUPS = (
     "ledger",
     "quarantine",
     "erasing",
+    "replay",
 )
 
 for _group in _GROUPS:

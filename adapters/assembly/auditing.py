@@ -1,7 +1,8 @@
-"""What an audit works with: the stored site, and a model process for as long as the audit runs.
+"""What an audit and a replay work with: the stored site, and a model process for as long as they run.
 
-Wiring only. Where a model already serves at the place in the settings it is used; otherwise one is
-started and stopped again. Where none can be started the audit goes on without: it then says so.
+Wiring only. Where a model already serves at the place in the settings it is used, unless a checkpoint
+is named; otherwise one is started and stopped again. Where none can be started it goes on without:
+whoever asks is then told that no model answers.
 """
 
 import subprocess
@@ -28,7 +29,7 @@ from adapters.settings import Settings, environment
 from clinical.errors import ClinicalError
 from clinical.services.audit import AuditService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
-from clinical.services.prediction import PredictionService
+from clinical.services.replay import ReplayService
 from clinical.services.shedding import SheddingService
 
 _READY_SECONDS = 180.0
@@ -38,33 +39,42 @@ _LOG = telemetry.logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditParts:
-    """The stored site, its log, and predictions that can be asked again."""
+    """The stored site, its log, and answers that can be asked for again."""
 
     engine: Engine
     open_unit_of_work: OpenUnitOfWork
     clock: Clock
     identities: Identities
     log: AuditService
-    predictions: PredictionService
+    replays: ReplayService
     shedding: SheddingService
 
 
 @contextmanager
-def auditing(model_command: Sequence[str], *, data_dir: Path | None = None) -> Iterator[AuditParts]:
+def auditing(
+    model_command: Sequence[str], *, data_dir: Path | None = None, checkpoint: Path | None = None
+) -> Iterator[AuditParts]:
     """The parts, for as long as the block runs; `model_command` starts a model process.
+
+    With `checkpoint` the model of that folder is asked, whichever serves.
 
     Raises:
         StorageUnavailableError
+        ChildDiedError, NotReadyError: the model of `checkpoint` does not serve.
     """
     telemetry.configure("audit")
     settings = Settings()
     if data_dir is not None:
         settings = settings.model_copy(update={"data_dir": data_dir})
+    if checkpoint is not None:
+        elsewhere = {"model_checkpoint": checkpoint.absolute(), "model_port": 0}
+        settings = settings.model_copy(update=elsewhere)
     with ExitStack() as stack:
         url = stack.enter_context(database_url(settings))
         if settings.database_url is None:
             upgrade(url)
-        settings = stack.enter_context(_model(settings, model_command))
+        is_named = checkpoint is not None
+        settings = stack.enter_context(_model(settings, model_command, must_serve=is_named))
         engine = create_engine(url, pool_size=2)
         stack.callback(engine.dispose)
         server = models(settings)
@@ -78,17 +88,14 @@ def auditing(model_command: Sequence[str], *, data_dir: Path | None = None) -> I
             identities=identities,
             log=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
             shedding=load.shedding(settings, open_unit_of_work),
-            predictions=PredictionService(
-                open_unit_of_work=open_unit_of_work,
-                clock=clock,
-                identities=identities,
-                models=server,
+            replays=ReplayService(
+                open_unit_of_work=open_unit_of_work, models=server, planner=server
             ),
         )
 
 
 @contextmanager
-def _model(settings: Settings, command: Sequence[str]) -> Iterator[Settings]:
+def _model(settings: Settings, command: Sequence[str], *, must_serve: bool) -> Iterator[Settings]:
     """The settings with the place where a model answers, if one serves or could be started."""
     if settings.model_port and is_ready(_url(settings)):
         yield settings
@@ -97,7 +104,9 @@ def _model(settings: Settings, command: Sequence[str]) -> Iterator[Settings]:
         try:
             settings = _started(settings, command, stack)
         except ClinicalError as error:
-            _LOG.warning("no model for the audit", **telemetry.error_fields(error))
+            if must_serve:
+                raise
+            _LOG.warning("no model can be asked again", **telemetry.error_fields(error))
         yield settings
 
 
@@ -115,10 +124,12 @@ def _started(settings: Settings, command: Sequence[str], stack: ExitStack) -> Se
         text=True,
     )
     stack.callback(watch.communicate)
+    folder = settings.model_checkpoint
+    named = {} if folder is None else {"model_checkpoint": str(folder)}
     child = Child(
         "model",
         command,
-        environment=environment(model_host=placed.model_host, model_port=str(port)),
+        environment=environment(model_host=placed.model_host, model_port=str(port), **named),
         log=logs / "audit-model.log",
     )
     assert watch.stdin is not None

@@ -3,11 +3,22 @@
 Knows the tables `deliveries` and `quarantine`. Does not know how a delivery is understood.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Uuid,
+    any_,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import deliveries, delivery_patients, quarantine
@@ -79,6 +90,29 @@ class SqlInbox:
             received_at=row.received_at,
             context=row.context,
         )
+
+    def digests(self, delivery_ids: Collection[UUID]) -> dict[UUID, str]:
+        """What was noted at the door of each that is held: the hex SHA-256 of its bytes, empty once erased."""
+        query = select(deliveries.c.delivery_id, deliveries.c.digest).where(
+            _is_one_of(delivery_ids)
+        )
+        return {row.delivery_id: row.digest for row in self._connection.execute(query)}
+
+    def altered(self, delivery_ids: Collection[UUID]) -> list[UUID]:
+        """Those held whose bytes, hashed again, are not those that came.
+
+        The server hashes them: a body may be large, and none has to travel.
+        """
+        now = func.encode(func.sha256(deliveries.c.body), "hex")
+        query = (
+            select(deliveries.c.delivery_id)
+            .where(
+                _is_one_of(delivery_ids),
+                now.is_distinct_from(deliveries.c.digest),
+            )
+            .order_by(deliveries.c.delivery_id)
+        )
+        return list(self._connection.execute(query).scalars())
 
     def is_recorded(self, delivery_id: UUID) -> bool:
         """Whether it was understood already; raises NotFoundError."""
@@ -152,6 +186,11 @@ class SqlInbox:
             )
             for row in self._connection.execute(query)
         ]
+
+
+def _is_one_of(delivery_ids: Collection[UUID]) -> ColumnElement[bool]:
+    """As one array: a timeline may rest on more deliveries than a statement takes parameters."""
+    return deliveries.c.delivery_id == any_(cast(sorted(delivery_ids), ARRAY(Uuid())))
 
 
 def _storable(text: str) -> str:

@@ -4,9 +4,10 @@ Numbers that a digest covers are kept as text: `repr` of a float comes back as t
 JSON in PostgreSQL does not promise (it has no negative zero).
 """
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import RowMapping
@@ -14,6 +15,7 @@ from sqlalchemy import RowMapping
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.action import Action
 from clinical.prediction.calibration import ReliabilityBin
+from clinical.prediction.circumstances import Computation, Received
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint, Prediction
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
@@ -24,6 +26,7 @@ from clinical.timeline.event import EventKind, Phase
 from clinical.timeline.quantity import Comparator, Quantity
 
 Json = dict[str, Any]
+Part = TypeVar("Part", Computation, Received)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -56,6 +59,8 @@ def row_of(prediction: Prediction) -> Json:
             "device": capsule.device,
             "seed": capsule.seed,
             "num_events": capsule.num_events,
+            "computation": _part(capsule.computation),
+            "received": _part(capsule.received),
         },
         "trajectory": None if trajectory is None else _trajectory(trajectory),
         "latents": None if trajectory is None else trajectory.data,
@@ -117,7 +122,18 @@ def _capsule_of(row: RowMapping) -> Capsule:
         device=stored["device"],
         seed=stored["seed"],
         num_events=stored["num_events"],
+        computation=_to_part(Computation, stored.get("computation")),
+        received=_to_part(Received, stored.get("received")),
     )
+
+
+def _part(part: Computation | Received | None) -> Json | None:
+    return None if part is None else asdict(part)
+
+
+def _to_part(kind: type[Part], stored: Json | None) -> Part | None:
+    """None in rows from before this was recorded; what a part did not hold then is as its default."""
+    return None if stored is None else kind(**stored)
 
 
 def _horizon(horizon: Horizon) -> list[int | None]:

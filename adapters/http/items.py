@@ -242,8 +242,11 @@ def _evidence(readouts: Iterable[Readout], timeline: Timeline) -> list[schemas.E
 
 def _capsule(prediction: Prediction) -> schemas.CapsuleShape:
     capsule, forecast = prediction.forecast.capsule, prediction.forecast
+    received = capsule.received
     return schemas.CapsuleShape(
         prediction_id=prediction.request.prediction_id,
+        digest=capsule.digest,
+        grade=capsule.grade,
         made_at=prediction.made_at,
         input_digest=capsule.input_digest,
         output_digest=forecast.output_digest,
@@ -259,6 +262,8 @@ def _capsule(prediction: Prediction) -> schemas.CapsuleShape:
         device=capsule.device,
         seed=capsule.seed,
         num_events=capsule.num_events,
+        num_records=None if received is None else received.num_records,
+        num_deliveries=None if received is None else received.num_deliveries,
     )
 
 

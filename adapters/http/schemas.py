@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from clinical.prediction.abstention import AbstentionReason
+from clinical.prediction.prediction import Grade
 from clinical.prediction.readout import ReadoutKind
 from clinical.review.decision import Reason, Verdict
 from clinical.review.review import ReviewState
@@ -269,9 +270,15 @@ class Model(Shape):
 
 
 class CapsuleShape(Shape):
-    """What is needed to compute the prediction again, bit for bit."""
+    """What is needed to compute the prediction again: bit for bit (R0), or to a thousandth (R1).
+
+    `digest` is of the whole capsule, as the audit entry names it; counts are null where an answer was
+    stored before they were recorded.
+    """
 
     prediction_id: UUID
+    digest: str
+    grade: Grade
     made_at: datetime
     input_digest: str
     output_digest: str
@@ -282,6 +289,8 @@ class CapsuleShape(Shape):
     device: str
     seed: int
     num_events: int
+    num_records: int | None
+    num_deliveries: int | None
 
 
 class DecisionShape(Shape):

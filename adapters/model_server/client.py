@@ -4,16 +4,13 @@ It knows statuses, timeouts and what a sound answer looks like. It does not know
 model comes to its answer.
 """
 
-import math
-import sys
 import threading
 import time
-from array import array
 from typing import ClassVar
 
 import httpx
 
-from adapters.model_server import wire
+from adapters.model_server import soundness, wire
 from clinical.errors import Loudness, RejectedError
 from clinical.prediction.memory import (
     Answered,
@@ -31,9 +28,7 @@ from clinical.prediction.plan import (
     UnusableGoalError,
 )
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
-from clinical.prediction.readout import Readout
 from clinical.prediction.request import PredictionRequest
-from clinical.prediction.trajectory import LatentTrajectory
 from clinical.services.ports import ModelBusyError, ModelUnavailableError
 from clinical.timeline.timeline import Timeline
 
@@ -48,6 +43,12 @@ class MisdirectedAnswerError(ModelUnavailableError):
     """The answer is to another question: its input or plan is not the one that was asked about."""
 
     code = "model.misdirected_answer"
+
+
+class ForeignAnswerError(ModelUnavailableError):
+    """The answer is of another model than the one that says it serves: nothing of it is used."""
+
+    code = "model.foreign_answer"
 
 
 class RefusedQuestionError(RejectedError):
@@ -122,8 +123,11 @@ class HttpModelServer:
     def forecast(self, request: PredictionRequest, timeline: Timeline) -> Forecast:
         """The answer of the model to a timeline already cut.
 
+        An answer in which anything is no number becomes an abstention.
+
         Raises:
-            ModelUnavailableError: also as MalformedAnswerError and MisdirectedAnswerError.
+            ModelUnavailableError: also as MalformedAnswerError, MisdirectedAnswerError and
+                ForeignAnswerError.
             ModelBusyError, RefusedQuestionError, QuestionTooLargeError
         """
         answer = self._ask("/forecast", wire.encode_question(request, timeline))
@@ -131,11 +135,7 @@ class HttpModelServer:
             raise _as_error(answer)
         if not isinstance(answer, wire.ForecastAnswer):
             raise MalformedAnswerError("the model process did not answer with a forecast")
-        forecast = answer.forecast
-        _require_answer_to(request, timeline, forecast.capsule)
-        if not is_sound(forecast):
-            raise MalformedAnswerError("the answer holds something that is no number")
-        return forecast
+        return self._sound(answer.forecast, request, timeline)
 
     def answer(
         self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
@@ -155,11 +155,12 @@ class HttpModelServer:
             raise _as_error(answer)
         if not isinstance(answer, wire.RememberingAnswer):
             raise MalformedAnswerError("the model process did not answer with a forecast")
-        answered = answer.answered
-        _require_answer_to(request, timeline, answered.forecast.capsule)
-        if not is_sound(answered.forecast) or not _are_sound(answered.memories, timeline):
-            raise MalformedAnswerError("the answer does not hold together")
-        return answered
+        forecast = self._sound(answer.answered.forecast, request, timeline)
+        if forecast is not answer.answered.forecast:
+            return Answered(forecast)  # what a model remembers that cannot count is not kept
+        if not soundness.are_of(answer.answered.memories, timeline):
+            raise MalformedAnswerError("the memories are not of this timeline")
+        return answer.answered
 
     def plannable(self, actions: tuple[str, ...]) -> tuple[bool, ...]:
         """Of each action, by `Code.key`, whether the model can plan it.
@@ -188,10 +189,32 @@ class HttpModelServer:
         if not isinstance(answer, wire.PlanAnswer):
             raise MalformedAnswerError("the model process did not answer with a comparison")
         comparison = answer.comparison
-        _require_answer_to(question, timeline, comparison.capsule)
-        if not is_sound_comparison(comparison):
+        self._require_answer_to(question, timeline, comparison.capsule)
+        if not soundness.is_sound_comparison(comparison):
             raise MalformedAnswerError("the comparison does not hold together")
         return comparison
+
+    def _sound(
+        self, forecast: Forecast, request: PredictionRequest, timeline: Timeline
+    ) -> Forecast:
+        self._require_answer_to(request, timeline, forecast.capsule)
+        if not soundness.is_whole(forecast):
+            raise MalformedAnswerError("the answer does not hold together")
+        return soundness.in_numbers(forecast)
+
+    def _require_answer_to(
+        self, asked: PredictionRequest | PlanQuestion, timeline: Timeline, capsule: Capsule
+    ) -> None:
+        said = (capsule.input_digest, capsule.config_digest, capsule.seed, capsule.num_events)
+        if said != (timeline.input_digest, asked.config_digest, asked.seed, len(timeline)):
+            raise MisdirectedAnswerError("the answer is not to the question that was asked")
+        with self._lock:
+            if capsule.model == self._fingerprint:
+                return
+            # Another model may have taken over since it was asked, which is no lie.
+            self._fingerprint = None
+        if capsule.model != self.fingerprint():
+            raise ForeignAnswerError("the answer is of another model than the one that serves")
 
     def _ask(self, path: str, question: bytes) -> wire.Answer:
         if len(question) > wire.MAX_QUESTION_BYTES:
@@ -210,72 +233,6 @@ class HttpModelServer:
             return wire.decode_answer(response.content)
         except (wire.UnreadableMessageError, wire.UnknownWireVersionError) as error:
             raise MalformedAnswerError(str(error)) from error
-
-
-def _require_answer_to(
-    asked: PredictionRequest | PlanQuestion, timeline: Timeline, capsule: Capsule
-) -> None:
-    if (capsule.input_digest, capsule.config_digest, capsule.seed) != (
-        timeline.input_digest,
-        asked.config_digest,
-        asked.seed,
-    ):
-        raise MisdirectedAnswerError("the answer is not to the question that was asked")
-
-
-def _are_sound(memories: tuple[PatientMemory, ...], timeline: Timeline) -> bool:
-    """Whether each is intact, and of the first events of this very timeline."""
-    prefixes = timeline.chain.resumable
-    return all(
-        m.is_intact and m.patient_id == timeline.patient_id and m.prefix in prefixes
-        for m in memories
-    )
-
-
-def is_sound_comparison(comparison: PlanComparison) -> bool:
-    """Whether there are options in order or one abstention, and every number said is finite."""
-    if bool(comparison.options) == (comparison.abstention is not None):
-        return False
-    energies = [option.energy for option in comparison.options]
-    numbers = [*energies, *(option.support for option in comparison.options)]
-    for option in comparison.options:
-        numbers += [part.amount for part in option.parts]
-        for readout in option.readouts:
-            numbers += _numbers(readout)
-    return energies == sorted(energies) and all(map(math.isfinite, numbers))
-
-
-def is_sound(forecast: Forecast) -> bool:
-    """Whether there is an answer or one abstention, and every number said is finite."""
-    if (forecast.trajectory is None) != (forecast.abstention is not None):
-        return False
-    numbers = [forecast.unseen_code_share]
-    if forecast.familiarity is not None:
-        numbers.append(forecast.familiarity)
-    for readout in forecast.readouts:
-        numbers.extend(_numbers(readout))
-    return all(map(math.isfinite, numbers)) and (
-        forecast.trajectory is None or _is_finite(forecast.trajectory)
-    )
-
-
-def _numbers(readout: Readout) -> list[float]:
-    said = [] if readout.estimate is None else [readout.estimate]
-    for interval in readout.intervals:
-        said += [interval.low, interval.high, interval.level]
-    if readout.reliability is not None:
-        said += [readout.reliability.mean_predicted, readout.reliability.observed]
-    return said
-
-
-def _is_finite(trajectory: LatentTrajectory) -> bool:
-    if len(trajectory.state) % 4:
-        return False
-    latents = array("f", trajectory.data + trajectory.state)
-    if sys.byteorder == "big":
-        latents.byteswap()
-    said = (latents, trajectory.spread, trajectory.noise)
-    return all(math.isfinite(number) for numbers in said for number in numbers)
 
 
 def _refused(status: int) -> Exception:

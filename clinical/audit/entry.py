@@ -61,6 +61,13 @@ class AuditEntry:
         """The same entry, of which nobody is to keep the salt."""
         return replace(self, salt=None)
 
+    def vouches_for(self, name: str, value: str, salt: bytes | None) -> bool:
+        """Whether the ref says this value, or is a commitment that the salt opens to it."""
+        said = self.refs[name]
+        if not is_sealed(said):
+            return said == value
+        return salt is not None and said == sealed(salt, name, value)
+
     def canonical(self) -> bytes:
         """The bytes that are hashed: JSON with sorted keys, no spaces, all values strings.
 

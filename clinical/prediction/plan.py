@@ -271,4 +271,5 @@ class StoredComparison:
         return {
             "input": self.comparison.capsule.input_digest,
             "output": self.comparison.output_digest,
+            "capsule": self.comparison.capsule.digest,
         }

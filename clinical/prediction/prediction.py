@@ -1,10 +1,13 @@
 """The answer of a model to a question, with all that is needed to compute it again."""
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from clinical.prediction.abstention import Abstention
+from clinical.prediction.circumstances import Computation, Received
 from clinical.prediction.readout import Readout
 from clinical.prediction.request import PredictionRequest
 from clinical.prediction.trajectory import LatentTrajectory
@@ -20,9 +23,19 @@ class ModelFingerprint:
     vocabulary_digest: str
 
 
+class Grade(StrEnum):
+    """How closely a recomputation is promised to come back under the same circumstances."""
+
+    BITWISE = "R0"
+    TOLERANCE = "R1"  # probabilities to within 0.001, and the same abstentions
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capsule:
-    """The circumstances of a computation; equal capsules give bitwise equal output."""
+    """The circumstances of a computation; equal capsules give bitwise equal output.
+
+    A part that is None is not recorded: the answer was stored before that part was.
+    """
 
     input_digest: str  # of the cut timeline; bare hex digits are of version 1 (Timeline.digest)
     config_digest: str
@@ -32,6 +45,25 @@ class Capsule:
     device: str  # with the number of threads, where that changes the last bits
     seed: int
     num_events: int
+    computation: Computation | None = None
+    received: Received | None = None  # unknown to the model: whoever asked it adds it
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of everything in it.
+
+        Parts that are not recorded are left out, so that an old capsule keeps its digest.
+        """
+        parts = {name: part for name, part in asdict(self).items() if part is not None}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def grade(self) -> Grade:
+        """What is promised of a recomputation on the same device, torch, code and shape."""
+        computed = self.computation
+        if computed is None or computed.is_deterministic or self.device.startswith("cpu"):
+            return Grade.BITWISE
+        return Grade.TOLERANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,4 +116,5 @@ class Prediction:
         return {
             "input": self.forecast.capsule.input_digest,
             "output": self.forecast.output_digest,
+            "capsule": self.forecast.capsule.digest,
         }

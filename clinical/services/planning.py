@@ -1,9 +1,10 @@
 """Plans compared for a review: asked of the model, stored with what it rests on, and audited."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
+from clinical.prediction.circumstances import deliveries_of, received_of
 from clinical.prediction.library import CareLibrary, PlanWishes
 from clinical.prediction.plan import PlanDecision, PlanQuestion, StoredComparison
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, PlanModel, UnitOfWork
@@ -60,7 +61,10 @@ class PlanningService:
         with self.open_unit_of_work() as uow:
             review = uow.reviews.get(review_id)
             asked = uow.predictions.get(review.prediction_id).request
-            timeline = uow.timelines.of(review.patient_id)
+            cut = uow.timelines.of(review.patient_id).cut(
+                asked.as_of, received_by=asked.received_by
+            )
+            received = received_of(cut, uow.inbox.digests(deliveries_of(cut)))
         question = PlanQuestion(
             comparison_id=self.identities.new(),
             patient_id=review.patient_id,
@@ -71,10 +75,10 @@ class PlanningService:
             risks=wishes.risks,
             rules=self.library.rules,
         )
-        cut = timeline.cut(question.as_of, received_by=question.received_by)
+        said = self.models.compare_plans(question, cut)
         stored = StoredComparison(
             question=question,
-            comparison=self.models.compare_plans(question, cut),
+            comparison=replace(said, capsule=replace(said.capsule, received=received)),
             review_id=review_id,
             asked_by=act.actor,
             made_at=self.clock.now(),

@@ -1,12 +1,13 @@
 """J2: from a timeline to a stored prediction and an open review."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
+from clinical.prediction.circumstances import deliveries_of, received_of
 from clinical.prediction.memory import Answered, PatientMemory, RefusedMemoryError
 from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import ReadoutKind
@@ -21,12 +22,6 @@ class UnknownPatientError(RejectedError):
     """Nothing is known of this patient by the moment asked about."""
 
     code = "prediction.unknown_patient"
-
-
-class ChangedInputError(RejectedError):
-    """The events that a prediction rested on are no longer the same: it cannot be recomputed."""
-
-    code = "prediction.changed_input"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +54,7 @@ class PredictionService:
         with self.open_unit_of_work() as uow:
             timeline = uow.timelines.of(patient_id).cut(as_of or now, received_by=now)
             memory = self._remembered(uow, timeline)
+            received = received_of(timeline, uow.inbox.digests(deliveries_of(timeline)))
         if timeline.known_until is None:
             raise UnknownPatientError("nothing is known of this patient by that moment")
         request = PredictionRequest(
@@ -69,9 +65,9 @@ class PredictionService:
             purpose=purpose,
         )
         answered = self._answer(request, timeline, memory)
-        prediction = Prediction(
-            request=request, forecast=answered.forecast, made_at=self.clock.now()
-        )
+        capsule = replace(answered.forecast.capsule, received=received)
+        forecast = replace(answered.forecast, capsule=capsule)
+        prediction = Prediction(request=request, forecast=forecast, made_at=self.clock.now())
         with self.open_unit_of_work() as uow:
             prediction_id = self._store(uow, prediction, act)
             uow.memories.keep(answered.memories)
@@ -79,39 +75,6 @@ class PredictionService:
                 uow.outbox.done(message)
             uow.commit()
         return prediction_id
-
-    def recompute(self, prediction_id: UUID) -> tuple[Prediction, Forecast]:
-        """The stored prediction, and what the model answers to the same question now.
-
-        Raises:
-            ChangedInputError: the events are not those that it rested on.
-        """
-        prediction, timeline = self._asked(prediction_id)
-        return prediction, self.models.forecast(prediction.request, timeline)
-
-    def resume(self, prediction_id: UUID) -> Forecast | None:
-        """As `recompute`, going on from what the model remembers; None where it remembers nothing.
-
-        Raises:
-            ChangedInputError, RefusedMemoryError
-        """
-        prediction, timeline = self._asked(prediction_id)
-        with self.open_unit_of_work() as uow:
-            memory = self._remembered(uow, timeline)
-        if memory is None:
-            return None
-        return self.models.answer(prediction.request, timeline, memory).forecast
-
-    def _asked(self, prediction_id: UUID) -> tuple[Prediction, Timeline]:
-        with self.open_unit_of_work() as uow:
-            prediction = uow.predictions.get(prediction_id)
-            request = prediction.request
-            timeline = uow.timelines.of(request.patient_id).cut(
-                request.as_of, received_by=request.received_by
-            )
-        if not timeline.is_input(prediction.forecast.capsule.input_digest):
-            raise ChangedInputError("the events that the prediction rested on have changed")
-        return prediction, timeline
 
     def _remembered(self, uow: UnitOfWork, timeline: Timeline) -> PatientMemory | None:
         """The newest memory of just the first events of this timeline.

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clinical.prediction.abstention import Abstention, AbstentionReason
+from clinical.prediction.circumstances import Computation
 from clinical.prediction.contradiction import require_consistent
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.memory import Answered, PatientMemory, UncutQuestionError
@@ -26,6 +27,7 @@ from clinical.timeline.chain import RECENT
 from clinical.timeline.timeline import Timeline
 from clinical.worldmodel.answering import Answer, History, ask, read_history
 from clinical.worldmodel.calibrated import Calibration
+from clinical.worldmodel.computing import environment_digest, hardware, libraries
 from clinical.worldmodel.config import AbstentionLimits
 from clinical.worldmodel.declining import declined_question, implausible, is_in_reach
 from clinical.worldmodel.evidence import lean
@@ -139,6 +141,22 @@ class Inference:
             device=_computed_on(self.device),
             seed=request.seed,
             num_events=history.num_events,
+            computation=self._computation(history),
+        )
+
+    def _computation(self, history: History) -> Computation:
+        return Computation(
+            tokeniser_digest=self.tensorizer.digest,
+            libraries=libraries(),
+            environment_digest=environment_digest(),
+            hardware=hardware(self.device),
+            dtype=str(next(self.model.parameters()).dtype).removeprefix("torch."),
+            is_deterministic=torch.are_deterministic_algorithms_enabled(),
+            num_threads=torch.get_num_threads(),
+            num_members=self.model.config.num_heads,
+            num_draws=0,
+            num_questions=history.batch.num_timelines,
+            num_events=len(history.recent),
         )
 
     def _declined_unasked(self, history: History) -> Abstention | None:

@@ -133,7 +133,7 @@ class Planner:
             record=record,
             rules=question.rules,
         )
-        found = searched(space, question.seed)
+        found, num_draws = searched(space, question.seed)
         options = self._options(question, space, found, history)
         closed = self._gate(question, options[0])
         return PlanComparison(
@@ -141,7 +141,7 @@ class Planner:
             excluded=excluded,
             abstention=closed,
             num_considered=len(found.plans),
-            capsule=capsule,
+            capsule=_having_drawn(capsule, num_draws),
         )
 
     def _require_known(self, question: PlanQuestion) -> None:
@@ -221,19 +221,29 @@ class Planner:
         return None
 
 
-def searched(space: PlanSpace, seed: int) -> Found:
-    """Every plan where they are few; else a beam, and cross-entropy from the best of it."""
+def searched(space: PlanSpace, seed: int) -> tuple[Found, int]:
+    """Every plan where they are few; else a beam, and cross-entropy from the best of it.
+
+    Also how many of them a search by chance came to.
+    """
     choices = space.choices()
     num_plans = 1
     for size in choices.sizes:
         num_plans *= size
     if num_plans <= _FEW:
-        return enumerate_all(space, choices)
+        return enumerate_all(space, choices), 0
     first = beam(space, choices)
     generator = torch.Generator().manual_seed(seed)
     proposals = tuple(tuple(row) for row in first.plans[:8].tolist())
     second = cem(space, replace(choices, proposals=proposals), generator)
-    return _merged(first, second)
+    return _merged(first, second), len(second.plans)
+
+
+def _having_drawn(capsule: Capsule, num_draws: int) -> Capsule:
+    computation = capsule.computation
+    if computation is None:
+        return capsule
+    return replace(capsule, computation=replace(computation, num_draws=num_draws))
 
 
 def _merged(one: Found, other: Found) -> Found:

@@ -5,10 +5,12 @@ make one bundle. Does not know what the networks do with them. Whoever calls it 
 everything that stands in it is read.
 """
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -59,6 +61,12 @@ class Tensorizer:
             entry.code.key: pieces((entry.code,), vocabulary.num_buckets)
             for entry in vocabulary.entries
         }
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of what decides, beside the code, how an event becomes numbers."""
+        said = f"{self.vocabulary.fingerprint}|{self.clock_days!r}"
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def timeline(self, timeline: Timeline) -> TimelineBatch:
         """One timeline as a batch of one."""

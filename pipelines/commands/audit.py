@@ -54,7 +54,7 @@ def audit(
             clock=parts.clock,
             identities=parts.identities,
             log=parts.log,
-            predictions=parts.predictions,
+            replays=parts.replays,
             intake=lambda: intake_findings(parts.engine),
         )
         findings = run_audit(auditor, Choices(sample=sample, seed=seed), status.update)

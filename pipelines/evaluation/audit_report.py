@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
+from clinical.prediction.replay import Replay
 from pipelines.evaluation import plots
 from pipelines.evaluation.findings import (
     Findings,
@@ -18,7 +19,6 @@ from pipelines.evaluation.findings import (
     WithheldShare,
     log_sentence,
 )
-from pipelines.evaluation.recomputation import Replay
 from pipelines.evaluation.report_cells import (
     STYLE,
     absent,

@@ -16,7 +16,7 @@ from clinical.errors import ClinicalError
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.services.audit import AuditService, LogReport
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
-from clinical.services.prediction import PredictionService
+from clinical.services.replay import ReplayService
 from pipelines.evaluation.figures import RESAMPLES, Sampling
 from pipelines.evaluation.findings import (
     Findings,
@@ -42,7 +42,7 @@ class Auditor:
     clock: Clock
     identities: Identities
     log: AuditService
-    predictions: PredictionService
+    replays: ReplayService
     intake: Callable[[], IntakeFindings]
 
 
@@ -74,7 +74,7 @@ def run_audit(auditor: Auditor, choices: Choices, say: Callable[[str], None]) ->
     say("Reading the predictions …")
     stored = _read_predictions(auditor.open_unit_of_work)
     say("Recomputing a sample …")
-    replayed = _replay(auditor.predictions, stored, choices)
+    replayed = _replay(auditor.replays, stored, choices)
     say("Comparing with what happened …")
     judged = _judge(auditor.open_unit_of_work, stored)
     with auditor.open_unit_of_work() as uow:
@@ -164,7 +164,7 @@ def _read_predictions(open_unit_of_work: OpenUnitOfWork) -> _Stored:
     return stored
 
 
-def _replay(service: PredictionService, stored: _Stored, choices: Choices) -> ReplayFindings:
+def _replay(service: ReplayService, stored: _Stored, choices: Choices) -> ReplayFindings:
     total = len(stored.of_patient)
     if not total or not choices.sample:
         return ReplayFindings(replayed=(), num_eligible=total, num_of_other_models=0)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from clinical.prediction.replay import Replay
 from clinical.services.audit import LogReport
 from pipelines.evaluation.figures import Figure
 from pipelines.evaluation.metrics import RiskFigures
 from pipelines.evaluation.outcomes import Subject
 from pipelines.evaluation.quantities import QuantityFigures
-from pipelines.evaluation.recomputation import Replay, Replayed
+from pipelines.evaluation.recomputation import Replayed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from clinical.prediction.prediction import Prediction
 from clinical.prediction.request import Purpose
 from clinical.review.review import ReviewState
 from clinical.services.intake import Intake
-from clinical.services.prediction import PredictionService
+from clinical.services.replay import ReplayService
 from tests.journeys.conftest import Running
 from tests.stack import wait_until
 
@@ -50,12 +50,7 @@ def test_asked_again_the_model_gives_the_same_answer_to_the_bit(
 ) -> None:
     (prediction,) = predictions_of(site, sample_patient)
     models = HttpModelServer(site.model_url, 10)
-    service = PredictionService(
-        open_unit_of_work=site.open_unit_of_work,
-        clock=SystemClock(),
-        identities=TimeOrderedIdentities(),
-        models=models,
-    )
+    service = ReplayService(open_unit_of_work=site.open_unit_of_work, models=models, planner=models)
     stored, now = service.recompute(prediction.request.prediction_id)
     models.close()
     assert now.output_digest == stored.forecast.output_digest

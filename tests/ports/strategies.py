@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.action import Action
 from clinical.prediction.calibration import ReliabilityBin
+from clinical.prediction.circumstances import Computation, Received
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Capsule, Forecast, Prediction
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
@@ -164,6 +165,22 @@ def trajectories(draw: st.DrawFn) -> LatentTrajectory:
 
 nan_states = st.just(b"\x00\x00\xc0\x7f")
 
+computations = st.builds(
+    Computation,
+    tokeniser_digest=texts,
+    libraries=texts,
+    environment_digest=texts,
+    hardware=texts,
+    dtype=texts,
+    num_threads=st.integers(0, 9),
+    num_members=st.integers(0, 9),
+    num_draws=st.integers(0, 9),
+    num_questions=st.integers(0, 9),
+    num_events=st.integers(0, 50_000),
+)
+received = st.builds(
+    Received, digest=texts, num_records=st.integers(0, 9), num_deliveries=st.integers(0, 9)
+)
 capsules = st.builds(
     Capsule,
     input_digest=digests,
@@ -174,6 +191,8 @@ capsules = st.builds(
     device=texts,
     seed=st.integers(0, 2**63 - 1),
     num_events=st.integers(0, 50_000),
+    computation=st.none() | computations,
+    received=st.none() | received,
 )
 forecasts = st.builds(
     Forecast,

@@ -56,6 +56,26 @@ def test_the_same_bytes_again_are_a_duplicate_and_other_bytes_a_conflict(
         assert uow.inbox.get(DELIVERY.delivery_id).body == DELIVERY.body
 
 
+def test_bytes_are_hashed_again_and_compared_with_what_was_noted_at_the_door(
+    open_unit_of_work: OpenUnitOfWork, engine: Engine
+) -> None:
+    other = replace(DELIVERY, delivery_id=UUID(int=2), sender_id="msg_2", body=b"other")
+    ids = [each.delivery_id for each in (DELIVERY, other)]
+    for delivery in (DELIVERY, other):
+        _add(open_unit_of_work, delivery)
+    with open_unit_of_work() as uow:
+        asked = {*ids, UUID(int=404)}
+        assert uow.inbox.digests(asked) == {ids[0]: DELIVERY.digest, ids[1]: other.digest}
+        assert uow.inbox.altered(asked) == []
+        assert (uow.inbox.digests([]), uow.inbox.altered([])) == ({}, [])
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("UPDATE deliveries SET body = 'x' WHERE sender_id = 'msg_2'"))
+    with open_unit_of_work() as uow:
+        assert uow.inbox.altered(ids[:1]) == []
+        assert uow.inbox.altered(ids) == [ids[1]]
+
+
 @pytest.mark.parametrize("change", [{"site": "south"}, {"door": Door.MEDS}, {"sender_id": "2"}])
 def test_another_site_door_or_id_is_another_delivery(
     open_unit_of_work: OpenUnitOfWork, change: dict[str, object]

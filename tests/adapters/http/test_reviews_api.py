@@ -129,6 +129,7 @@ def test_an_item_has_everything_that_a_judgement_needs(stage: Stage, review_id: 
     assert item["trajectory"]["steps"][-1]["spread"] == 0.08
     assert item["familiarity"] == {"distance": 0.4, "unseen_code_share": 0.03}
     assert item["capsule"]["model"]["manifest_digest"] == "ab" * 32
+    assert (item["capsule"]["grade"], len(item["capsule"]["digest"])) == ("R0", 64)
     assert item["decision"] is None
 
 

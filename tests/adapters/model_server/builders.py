@@ -114,10 +114,18 @@ def running(command: list[str], port: int) -> Iterator[str]:
 
 @contextlib.contextmanager
 def stub_process(
-    *, seconds: float = 0.0, capacity: int = 64, timeout_ms: int = 5_000, max_batch: int = 8
+    *,
+    seconds: float = 0.0,
+    capacity: int = 64,
+    timeout_ms: int = 5_000,
+    max_batch: int = 8,
+    lie: Path | None = None,
 ) -> Iterator[str]:
-    """Real mosec around a model that takes `seconds` a batch and says how large the batch was."""
+    """Real mosec around a model that takes `seconds` a batch and says how large the batch was.
+
+    With `lie` it reads from this file how to lie, each time that it is asked.
+    """
     port = free_port()
-    numbers = [port, seconds, capacity, timeout_ms, max_batch]
-    with running([sys.executable, str(STUB), *map(str, numbers)], port) as base_url:
+    words = [port, seconds, capacity, timeout_ms, max_batch, *([lie] if lie else [])]
+    with running([sys.executable, str(STUB), *map(str, words)], port) as base_url:
         yield base_url

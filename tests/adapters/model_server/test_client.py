@@ -11,6 +11,7 @@ import pytest
 
 from adapters.model_server import wire
 from adapters.model_server.client import (
+    ForeignAnswerError,
     HttpModelServer,
     MalformedAnswerError,
     MisdirectedAnswerError,
@@ -19,7 +20,10 @@ from adapters.model_server.client import (
 )
 from clinical.errors import Loudness
 from clinical.prediction.abstention import Abstention, AbstentionReason
-from clinical.prediction.prediction import Forecast
+from clinical.prediction.calibration import ReliabilityBin
+from clinical.prediction.memory import Answered
+from clinical.prediction.prediction import Forecast, ModelFingerprint
+from clinical.prediction.readout import Interval, ReadoutKind
 from clinical.prediction.trajectory import LatentTrajectory
 from clinical.services.ports import ModelBusyError, ModelUnavailableError
 from tests.adapters.model_server.builders import (
@@ -36,8 +40,17 @@ def server_that(answer: Callable[[httpx.Request], httpx.Response]) -> HttpModelS
     return HttpModelServer("http://model", 1.0, transport=httpx.MockTransport(answer))
 
 
-def server_saying(answer: wire.Answer) -> HttpModelServer:
-    return server_that(lambda _: httpx.Response(200, content=wire.encode_answer(answer)))
+def server_saying(
+    answer: wire.Answer, model: ModelFingerprint | None = FINGERPRINT
+) -> HttpModelServer:
+    """A process that answers so, and says that it serves `model`; None: it answers that question so too."""
+
+    def said(request: httpx.Request) -> httpx.Response:
+        is_asked_who = request.url.path == "/fingerprint" and model is not None
+        told = wire.FingerprintAnswer(model) if is_asked_who and model else answer
+        return httpx.Response(200, content=wire.encode_answer(told))
+
+    return server_that(said)
 
 
 @pytest.mark.parametrize("status", [408, 429])
@@ -96,7 +109,7 @@ def test_an_answer_of_another_sort_is_malformed() -> None:
     with pytest.raises(MalformedAnswerError):
         server_saying(wire.FingerprintAnswer(FINGERPRINT)).forecast(*question())
     with pytest.raises(MalformedAnswerError):
-        server_saying(wire.ForecastAnswer(forecast_for(*question()))).fingerprint()
+        server_saying(wire.ForecastAnswer(forecast_for(*question())), None).fingerprint()
 
 
 def test_an_answer_about_another_timeline_is_misdirected() -> None:
@@ -113,14 +126,44 @@ def test_an_answer_under_another_seed_is_misdirected() -> None:
         server_saying(wire.ForecastAnswer(other)).forecast(request, timeline)
 
 
+def test_an_answer_about_fewer_events_is_misdirected() -> None:
+    request, timeline = question()
+    said = forecast_for(request, timeline)
+    fewer = dataclasses.replace(said, capsule=dataclasses.replace(said.capsule, num_events=1))
+    with pytest.raises(MisdirectedAnswerError):
+        server_saying(wire.ForecastAnswer(fewer)).forecast(request, timeline)
+
+
+def test_an_answer_of_another_model_than_the_one_that_serves_is_foreign() -> None:
+    other = dataclasses.replace(FINGERPRINT, manifest_digest="x" * 64)
+    said = wire.ForecastAnswer(forecast_for(*question()))
+    with pytest.raises(ForeignAnswerError):
+        server_saying(said, other).forecast(*question())
+
+
+def test_a_model_that_took_over_since_it_was_asked_is_not_foreign() -> None:
+    serving = [dataclasses.replace(FINGERPRINT, version="0"), FINGERPRINT]
+    said = wire.ForecastAnswer(forecast_for(*question()))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_asked_who = request.url.path == "/fingerprint"
+        told = wire.FingerprintAnswer(serving.pop(0)) if is_asked_who else said
+        return httpx.Response(200, content=wire.encode_answer(told))
+
+    server = server_that(answer)
+    assert server.fingerprint() != FINGERPRINT
+    assert server.forecast(*question()) == said.forecast
+    assert server.forecast(*question()) == said.forecast  # nobody is asked a third time
+
+
 def test_a_sound_answer_is_given_back_as_it_was_said() -> None:
     request, timeline = question()
     said = forecast_for(request, timeline)
     assert server_saying(wire.ForecastAnswer(said)).forecast(request, timeline) == said
 
 
-def unsound(forecast: Forecast) -> list[Forecast]:
-    """The same answer, wrong in one way each."""
+def no_numbers(forecast: Forecast) -> list[Forecast]:
+    """The same answer, with something in it that is no number or no probability, in one place each."""
     readout = forecast.readouts[0]
     nan_latent = struct.pack("<2f", math.nan, 0.0)
     trajectories = [
@@ -129,26 +172,65 @@ def unsound(forecast: Forecast) -> list[Forecast]:
         LatentTrajectory((MONTH,), 2, b"\x00" * 8, (math.nan,)),
         LatentTrajectory((MONTH,), 2, b"\x00" * 8, (0.5,), noise=(math.inf,)),
         LatentTrajectory((MONTH,), 2, b"\x00" * 8, (0.5,), nan_latent),
-        LatentTrajectory((MONTH,), 2, b"\x00" * 8, (0.5,), b"\x00" * 3),
-        None,
     ]
-    intervals = (dataclasses.replace(readout.intervals[0], high=math.inf),)
+    intervals = [Interval(0.1, math.inf, 0.9), Interval(-0.1, 0.4, 0.9), Interval(0.1, 0.4, 2.0)]
+    odd_bin = ReliabilityBin(math.nan, 0.2, 9)
     readouts = [
-        dataclasses.replace(readout, estimate=math.nan),
-        dataclasses.replace(readout, intervals=intervals),
+        *(dataclasses.replace(readout, estimate=number) for number in (math.nan, 1.0001, -1e-9)),
+        *(dataclasses.replace(readout, intervals=(interval,)) for interval in intervals),
+        dataclasses.replace(readout, reliability=odd_bin),
     ]
     return [
         *(dataclasses.replace(forecast, trajectory=wrong) for wrong in trajectories),
         *(dataclasses.replace(forecast, readouts=(wrong,)) for wrong in readouts),
         dataclasses.replace(forecast, familiarity=math.nan),
-        dataclasses.replace(forecast, unseen_code_share=math.nan),
     ]
 
 
-@pytest.mark.parametrize("number", range(10))
-def test_an_answer_with_what_is_no_number_is_malformed(number: int) -> None:
+@pytest.mark.parametrize("number", range(13))
+def test_an_answer_with_what_is_no_number_becomes_an_abstention(number: int) -> None:
     request, timeline = question()
-    wrong = unsound(forecast_for(request, timeline))[number]
+    said = forecast_for(request, timeline)
+    wrong = no_numbers(said)[number]
+    kept = server_saying(wire.ForecastAnswer(wrong)).forecast(request, timeline)
+    assert kept.abstention is not None
+    assert kept.abstention.reason is AbstentionReason.MODEL_NOT_NUMERIC
+    assert (kept.trajectory, kept.readouts, kept.familiarity) == (None, (), None)
+    assert kept.capsule == said.capsule
+    remembering = wire.RememberingAnswer(Answered(wrong))
+    assert server_saying(remembering).answer(request, timeline, None) == Answered(kept)
+
+
+def test_a_quantity_may_lie_outside_of_what_a_probability_may() -> None:
+    request, timeline = question()
+    said = forecast_for(request, timeline)
+    high = dataclasses.replace(
+        said.readouts[0],
+        kind=ReadoutKind.QUANTITY,
+        estimate=140.0,
+        intervals=(Interval(-3.0, 180.0, 0.9),),
+    )
+    said = dataclasses.replace(said, readouts=(high,))
+    assert server_saying(wire.ForecastAnswer(said)).forecast(request, timeline) == said
+
+
+def out_of_shape(forecast: Forecast) -> list[Forecast]:
+    withheld = Abstention(AbstentionReason.TOO_FEW_EVENTS, "three events")
+    uneven = LatentTrajectory((MONTH,), 2, b"\x00" * 8, (0.5,), b"\x00" * 3)
+    return [
+        dataclasses.replace(forecast, trajectory=None),
+        dataclasses.replace(forecast, trajectory=uneven),
+        dataclasses.replace(forecast, abstention=withheld),
+        dataclasses.replace(forecast, abstention=withheld, trajectory=None),
+        dataclasses.replace(forecast, unseen_code_share=math.nan),
+        dataclasses.replace(forecast, unseen_code_share=1.5),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_an_answer_that_does_not_hold_together_is_malformed(number: int) -> None:
+    request, timeline = question()
+    wrong = out_of_shape(forecast_for(request, timeline))[number]
     with pytest.raises(MalformedAnswerError):
         server_saying(wire.ForecastAnswer(wrong)).forecast(request, timeline)
 

@@ -15,8 +15,8 @@ from adapters.model_server.client import (
     HttpModelServer,
     MalformedAnswerError,
     MisdirectedAnswerError,
-    is_sound_comparison,
 )
+from adapters.model_server.soundness import is_sound_comparison
 from clinical.errors import Loudness
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.action import Action
@@ -36,7 +36,7 @@ from clinical.timeline.code import Code
 from clinical.timeline.event import EventKind
 from clinical.timeline.quantity import Quantity
 from clinical.timeline.timeline import Timeline
-from tests.adapters.model_server.builders import forecast_for, question
+from tests.adapters.model_server.builders import FINGERPRINT, forecast_for, question
 
 LIBRARY = read_library()
 DOSED = PlanDecision(
@@ -104,8 +104,10 @@ def compared(about: PlanQuestion, timeline: Timeline) -> PlanComparison:
 
 
 def server_saying(answer: wire.Answer) -> HttpModelServer:
-    def reply(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=wire.encode_answer(answer))
+    def reply(request: httpx.Request) -> httpx.Response:
+        is_asked_who = request.url.path == "/fingerprint"
+        told = wire.FingerprintAnswer(FINGERPRINT) if is_asked_who else answer
+        return httpx.Response(200, content=wire.encode_answer(told))
 
     return HttpModelServer("http://model", 1.0, transport=httpx.MockTransport(reply))
 
@@ -148,6 +150,9 @@ def test_a_refusal_about_plans_keeps_its_name_and_words() -> None:
         lambda said: dataclasses.replace(said, options=said.options[::-1]),
         lambda said: dataclasses.replace(
             said, options=(dataclasses.replace(said.options[0], support=float("nan")),)
+        ),
+        lambda said: dataclasses.replace(
+            said, options=(dataclasses.replace(said.options[0], support=1.5),)
         ),
         lambda said: dataclasses.replace(
             said, abstention=Abstention(AbstentionReason.PLAN_UNUSUAL, "x")

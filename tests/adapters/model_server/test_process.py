@@ -68,9 +68,9 @@ def server(server_url: str) -> Iterator[HttpModelServer]:
 
 def test_questions_that_come_together_are_answered_in_one_batch(server: HttpModelServer) -> None:
     assert server.fingerprint() == FINGERPRINT
-    assert server.forecast(*question()).readouts[0].estimate == 1.0
+    assert server.forecast(*question()).familiarity == 1.0
     together = all_at_once([ask(server, seed=n) for n in range(8)])
-    sizes = [f.readouts[0].estimate for f in together if isinstance(f, Forecast)]
+    sizes = [f.familiarity for f in together if isinstance(f, Forecast)]
     assert len(sizes) == 8
     assert max(size or 0 for size in sizes) >= 4
 
@@ -100,7 +100,7 @@ def test_a_slow_model_and_a_full_queue_mean_busy_never_an_answer() -> None:
         refused = [result for result in results if isinstance(result, Exception)]
         assert {type(error) for error in refused} == {ModelBusyError}
         assert 1 <= len(results) - len(refused) <= 3
-        assert server.forecast(*question()).readouts[0].estimate == 1.0
+        assert server.forecast(*question()).familiarity == 1.0
         server.close()
     with stub_process(seconds=5.0, timeout_ms=500) as base_url:
         server = HttpModelServer(base_url, 30.0)

@@ -19,6 +19,7 @@ from clinical.errors import Loudness
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.action import Action
 from clinical.prediction.calibration import ReliabilityBin
+from clinical.prediction.circumstances import Computation, Received
 from clinical.prediction.contradiction import ContradictoryPlanError
 from clinical.prediction.horizon import Horizon, ImpossibleHorizonError
 from clinical.prediction.memory import Answered, PatientMemory
@@ -164,6 +165,22 @@ trajectories = st.builds(
     floats,
     st.binary(max_size=8),
 )
+computations = st.builds(
+    Computation,
+    tokeniser_digest=words,
+    libraries=words,
+    environment_digest=words,
+    hardware=words,
+    dtype=words,
+    num_threads=st.integers(0, 9),
+    num_members=st.integers(0, 9),
+    num_draws=st.integers(0, 9),
+    num_questions=st.integers(0, 9),
+    num_events=st.integers(0, 50_000),
+)
+received = st.builds(
+    Received, digest=words, num_records=st.integers(0, 9), num_deliveries=st.integers(0, 9)
+)
 capsules = st.builds(
     Capsule,
     input_digest=words,
@@ -174,6 +191,8 @@ capsules = st.builds(
     device=words,
     seed=st.integers(0, 9),
     num_events=st.integers(0, 50_000),
+    computation=st.none() | computations,
+    received=st.none() | received,
 )
 forecasts = st.builds(
     Forecast,

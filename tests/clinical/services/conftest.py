@@ -12,6 +12,7 @@ from clinical.services.delivery import Delivery, Door, Quarantined, Reading
 from clinical.services.intake import Intake
 from clinical.services.ports import OpenUnitOfWork
 from clinical.services.prediction import PredictionService
+from clinical.services.replay import ReplayService
 from clinical.services.review import ReviewService
 from clinical.services.writeback import WriteBackService
 from clinical.timeline.patient import PatientRef
@@ -43,6 +44,7 @@ class World:
     ehr: FakeEhr
     intake: Intake
     predictions: PredictionService
+    replays: ReplayService
     reviews: ReviewService
     write_back: WriteBackService
     audit: AuditService
@@ -105,6 +107,7 @@ def world(
         ehr=ehr,
         intake=Intake(**outside, readers={Door.FHIR: reader}),  # type: ignore[arg-type]
         predictions=PredictionService(**outside, models=models),  # type: ignore[arg-type]
+        replays=ReplayService(open_unit_of_work=open_unit_of_work, models=models, planner=models),  # type: ignore[arg-type]
         reviews=ReviewService(**outside, is_write_back_on=True),  # type: ignore[arg-type]
         write_back=WriteBackService(**outside, ehr=ehr),  # type: ignore[arg-type]
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=frozen_clock),

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Engine, text
 
 from adapters.care_plans.reader import read_library
 from clinical.audit.entry import AuditKind
@@ -13,9 +14,11 @@ from clinical.prediction.abstention import AbstentionReason
 from clinical.prediction.library import NotInLibraryError, PlanWishes
 from clinical.prediction.outcome import Risk
 from clinical.prediction.plan import MalformedPlanQuestionError, UnknownPlanActionError
+from clinical.prediction.replay import Replay
 from clinical.review.review import ReviewState
 from clinical.services.planning import PlanningService
 from clinical.services.ports import ModelUnavailableError, WorklistQuery
+from clinical.services.replay import OtherModelError
 from clinical.timeline.patient import PatientRef
 from tests.clinical.services.conftest import World
 from tests.planning import LocalPlanModel, local_model, shipped_patient
@@ -85,6 +88,23 @@ def test_a_comparison_is_stored_with_its_capsule_and_its_audit_entry(
     capsule = stored.comparison.capsule
     registered = {e.kind for e in world.history(model=capsule.model.manifest_digest)}
     assert registered == {AuditKind.MODEL_REGISTERED, AuditKind.PLANS_COMPARED}
+
+
+def test_a_stored_comparison_is_replayed_to_the_bit_and_an_edited_one_is_found(
+    world: World, review_id: UUID, engine: Engine
+) -> None:
+    stored = planning(world).compare(review_id, world.act("dr-a"), WISHES)
+    shipped = stored.comparison.capsule.model
+    replays = replace(world.replays, planner=local_model())
+    with pytest.raises(OtherModelError):
+        replays.replay(stored.question.comparison_id)
+    world.models.fingerprint = lambda: shipped  # type: ignore[method-assign]
+    replayed = replays.replay(stored.question.comparison_id)
+    assert (replayed.subject, replayed.recomputed.replay) == ("comparison", Replay.EQUAL)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("UPDATE plan_comparisons SET num_considered = 1"))
+    assert replays.replay(stored.question.comparison_id).recomputed.replay is Replay.DIFFERENT
 
 
 def test_the_same_wishes_get_the_same_answer_and_the_newest_comes_first(

@@ -17,7 +17,8 @@ from clinical.review.review import (
 )
 from clinical.services.messages import Message, MessageKind, TakenOverError
 from clinical.services.ports import ModelUnavailableError, WorklistQuery
-from clinical.services.prediction import ChangedInputError, UnknownPatientError
+from clinical.services.prediction import UnknownPatientError
+from clinical.services.replay import ChangedInputError
 from clinical.services.writeback import UndecidedError
 from tests.clinical.builders import PATIENT, event, hours
 from tests.clinical.services.conftest import World
@@ -101,7 +102,7 @@ def test_a_prediction_is_recomputed_from_what_had_come_by_then(world: World) -> 
     prediction_id = recorded(world).predictions.make(PATIENT, world.act())
     late = world.clock.now() + timedelta(hours=1)
     add(world, event("late", at=3, received_at=late))
-    prediction, again = world.predictions.recompute(prediction_id)
+    prediction, again = world.replays.recompute(prediction_id)
     assert again.output_digest == prediction.forecast.output_digest
 
 
@@ -111,7 +112,7 @@ def test_a_prediction_whose_events_are_gone_is_not_recomputed(world: World) -> N
         before = uow.predictions.get(prediction_id).request.received_by
     add(world, event("smuggled", at=3, received_at=before))
     with pytest.raises(ChangedInputError):
-        world.predictions.recompute(prediction_id)
+        world.replays.recompute(prediction_id)
 
 
 @pytest.fixture

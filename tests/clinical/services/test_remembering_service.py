@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
+from clinical.prediction.replay import Replay
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
-from pipelines.evaluation.recomputation import Replay, replay
+from pipelines.evaluation.recomputation import replay
 from tests.clinical.builders import PATIENT, event, hours
 from tests.clinical.services.conftest import World
 
@@ -32,7 +33,7 @@ def make(world: World) -> UUID:
 
 
 def replays(world: World, *prediction_ids: UUID) -> set[Replay]:
-    return {each.replay for each in replay(world.predictions, prediction_ids)}
+    return {each.replay for each in replay(world.replays, prediction_ids)}
 
 
 def test_the_next_answer_reads_only_what_is_new(world: World) -> None:
@@ -66,7 +67,7 @@ def test_a_question_of_the_past_never_goes_on_from_a_memory_of_what_came_after(
     make(world)
     past = world.predictions.make(PATIENT, world.act(), as_of=hours(1100 / 4))
     assert replays(world, past) == {Replay.EQUAL}
-    assert world.predictions.resume(past) is not None
+    assert world.replays.resume(past) is not None
 
 
 def test_a_damaged_memory_costs_a_reading_and_is_found_by_the_audit(
@@ -76,7 +77,7 @@ def test_a_damaged_memory_costs_a_reading_and_is_found_by_the_audit(
     first = make(world)
     with engine.begin() as connection:
         connection.execute(text("UPDATE patient_memories SET data = 'x'"))
-    [found] = replay(world.predictions, [first])
+    [found] = replay(world.replays, [first])
     assert (found.replay, found.what) == (Replay.DIFFERENT, ("damaged memory",))
     add(world, *_events(LONG, LONG + 5))
     second = make(world)
@@ -94,5 +95,5 @@ def test_predictions_of_the_first_digest_are_still_recomputed(world: World, engi
         connection.execute(text("ALTER TABLE predictions DISABLE TRIGGER USER"))
         change = text("UPDATE predictions SET input_digest = :digest")
         connection.execute(change, {"digest": timeline.digest})
-    prediction, _ = world.predictions.recompute(first)
+    prediction, _ = world.replays.recompute(first)
     assert prediction.forecast.capsule.input_digest == timeline.digest

@@ -1,6 +1,7 @@
 """Checkpoints: the same bits come back, and what is not what it claims to be is refused."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,28 @@ def test_a_flipped_byte_anywhere_is_refused(saved: tuple[Path, str], name: str):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(checkpoint.DamagedCheckpointError, match=name):
+        checkpoint.load(saved[0])
+
+
+def test_of_two_hundred_flipped_bytes_of_the_weights_none_is_served(saved: tuple[Path, str]):
+    path = saved[0] / "weights.safetensors"
+    content, chances = path.read_bytes(), random.Random(8)
+    for place in chances.sample(range(len(content)), 200):
+        flipped = content[place] ^ chances.randrange(1, 256)
+        path.write_bytes(content[:place] + bytes([flipped]) + content[place + 1 :])
+        with pytest.raises(checkpoint.DamagedCheckpointError, match="weights"):
+            checkpoint.load(saved[0])
+
+
+def test_a_model_that_serves_does_not_notice_its_files_being_swapped(saved: tuple[Path, str]):
+    """They were read whole and checked before: what answers is what the fingerprint names."""
+    loaded = checkpoint.load(saved[0])
+    asked = [question(timeline) for timeline in PEOPLE[:2]]
+    before = loaded.forecast(asked)
+    for name in ("weights.safetensors", "manifest.json"):
+        (saved[0] / name).write_bytes(b"something else")
+    assert loaded.forecast(asked) == before
+    with pytest.raises(checkpoint.DamagedCheckpointError):
         checkpoint.load(saved[0])
 
 

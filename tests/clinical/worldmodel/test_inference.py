@@ -95,6 +95,12 @@ def test_an_answer_says_everything_that_a_forecast_should(inference: Inference):
     assert forecast.capsule.input_digest == timeline.input_digest
     assert forecast.capsule.config_digest == request.config_digest
     assert forecast.capsule.num_events == len(timeline)
+    computed = forecast.capsule.computation
+    assert computed is not None
+    assert (computed.num_questions, computed.num_events) == (1, len(timeline))
+    assert (computed.dtype, computed.num_members, computed.num_draws) == ("float32", 4, 0)
+    assert f"torch {torch.__version__}" in computed.libraries
+    assert computed.num_threads == torch.get_num_threads()
     named = {(r.name, r.horizon.label) for r in forecast.readouts}
     assert ("Emergency visit", "0-365 d") in named
     assert ("Glucose", "30-90 d") in named

@@ -224,8 +224,8 @@ def test_many_plans_are_searched_and_the_search_finds_the_best(
         )
     )
     space = space_of(planner, asked(patient, decisions=decisions[:5]), patient)
-    found = searched(space, 0)
-    assert len(found.plans) < 5**5
+    found, num_draws = searched(space, 0)
+    assert 0 < num_draws <= len(found.plans) < 5**5
     truth = enumerate_all(space, space.choices())
     assert found.energies[0] == pytest.approx(float(truth.energies[0]), abs=1e-5)
 

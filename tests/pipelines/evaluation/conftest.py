@@ -17,6 +17,7 @@ from clinical.review.decision import Verdict
 from clinical.services.audit import AuditService
 from clinical.services.ports import OpenUnitOfWork
 from clinical.services.prediction import PredictionService
+from clinical.services.replay import ReplayService
 from clinical.services.review import ReviewService
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import Event, EventKind, Phase
@@ -59,6 +60,7 @@ class Stage:
     clock: SettableClock
     models: FakeModelServer
     auditor: Auditor
+    predictions: PredictionService
     reviews: ReviewService
 
     def act(self, actor: str = "anna") -> Act:
@@ -90,7 +92,7 @@ def staged(engine: Engine, clock: SettableClock, identities: SeededIdentities) -
         **common,
         identities=identities,
         log=AuditService(**common),
-        predictions=PredictionService(**common, identities=identities, models=models),
+        replays=ReplayService(open_unit_of_work=open_unit_of_work, models=models, planner=models),
         intake=lambda: intake_findings(engine),
     )
     return Stage(
@@ -99,6 +101,7 @@ def staged(engine: Engine, clock: SettableClock, identities: SeededIdentities) -
         clock=clock,
         models=models,
         auditor=auditor,
+        predictions=PredictionService(**common, identities=identities, models=models),
         reviews=ReviewService(**common, identities=identities),
     )
 
@@ -134,7 +137,7 @@ def stage(database_server: str, filled_database: tuple[str, datetime]) -> Iterat
 
 
 def _fill(stage: Stage) -> None:
-    predictions = stage.auditor.predictions
+    predictions = stage.predictions
     for number in range(NUM_PATIENTS):
         ref = patient(number)
         with stage.open_unit_of_work() as uow:
@@ -152,7 +155,7 @@ def _fill(stage: Stage) -> None:
 
 def _review_some(stage: Stage) -> None:
     for number in range(25):
-        stage.auditor.predictions.make(patient(number).patient_id, stage.act("worker"))
+        stage.predictions.make(patient(number).patient_id, stage.act("worker"))
         with stage.open_unit_of_work() as uow:
             (review,) = uow.reviews.open_for(patient(number).patient_id)
         review = stage.reviews.claim(review.review_id, stage.act(), expected_version=1)

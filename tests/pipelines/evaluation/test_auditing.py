@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from clinical.audit.entry import AuditKind
-from clinical.prediction.prediction import Forecast
+from clinical.prediction.replay import Replay
 from pipelines.evaluation import audit_report
-from pipelines.evaluation.recomputation import Replay, compare
 from tests.fakes import MODEL
 from tests.pipelines.evaluation.conftest import NUM_PATIENTS, Stage, patient
 
@@ -134,6 +133,7 @@ def test_a_prediction_whose_numbers_were_edited_differs_in_that_readout(stage: S
     findings, page = stage.audit(sample=3)
     assert findings.replay.counts[Replay.DIFFERENT] == 3
     assert findings.replay.replayed[0].what == (
+        "output, as the audit log names it",
         "Emergency visit, 0-30 d",
         "Emergency visit, 30-90 d",
     )
@@ -161,7 +161,7 @@ def test_predictions_of_another_model_are_told_apart(
 ) -> None:
     newer = replace(MODEL, version="2", manifest_digest="f" * 64)
     monkeypatch.setattr(stage.models, "fingerprint", lambda: newer)
-    stage.auditor.predictions.make(patient(59).patient_id, stage.act("worker"))
+    stage.predictions.make(patient(59).patient_id, stage.act("worker"))
     findings, _ = stage.audit()
     assert (findings.replay.num_eligible, findings.replay.num_of_other_models) == (1, 85)
     assert len(findings.replay.replayed) == 1
@@ -190,40 +190,3 @@ def test_quarantine_and_unmapped_codes_are_counted_by_name(stage: Stage) -> None
     assert findings.intake.unmapped_systems == {"urn:x": 2}
     assert "&lt;b&gt;" in page
     assert "secret-id" not in page
-
-
-@pytest.fixture
-def forecast(stage: Stage) -> Forecast:
-    with stage.open_unit_of_work() as uow:
-        return list(uow.predictions.all())[0].forecast  # noqa: RUF015 - a stream left open warns
-
-
-def nudged(forecast: Forecast, gap: float, **capsule: str) -> Forecast:
-    first, *others = forecast.readouts
-    assert first.estimate is not None
-    moved = replace(first, estimate=first.estimate + gap)
-    return replace(
-        forecast, readouts=(moved, *others), capsule=replace(forecast.capsule, **capsule)
-    )
-
-
-def test_on_the_same_device_the_smallest_difference_counts(forecast: Forecast) -> None:
-    assert compare(forecast, forecast) == (Replay.EQUAL, ())
-    found, parts = compare(forecast, nudged(forecast, 1e-12))
-    assert found is Replay.DIFFERENT
-    assert parts == ("Hospital admission, 0-30 d",)
-
-
-def test_on_another_device_a_small_difference_passes_and_a_large_one_does_not(
-    forecast: Forecast,
-) -> None:
-    near = compare(forecast, nudged(forecast, 5e-4, device="cuda"))
-    assert near[0] is Replay.WITHIN_TOLERANCE
-    assert compare(forecast, nudged(forecast, 5e-3, device="cuda"))[0] is Replay.DIFFERENT
-    withheld = replace(forecast, readouts=forecast.readouts[:1])
-    assert compare(forecast, withheld) == (Replay.DIFFERENT, ("number of readouts",))
-    assert forecast.trajectory is not None
-    other = bytes(forecast.trajectory.data[:-1]) + b"\x01"
-    moved = replace(forecast, trajectory=replace(forecast.trajectory, data=other))
-    assert compare(forecast, moved) == (Replay.DIFFERENT, ("latents",))
-    assert compare(forecast, replace(forecast, trajectory=None))[1] == ("abstention",)

@@ -52,9 +52,10 @@ function capsule(state) {
   const { capsule: kept } = state.item;
   const rows = [
     ["input", kept.input_digest], ["output", kept.output_digest], ["model", kept.model.manifest_digest], ["config", kept.config_digest],
+    ["capsule", kept.digest],
   ];
   return el("section", { class: "panel capsule", "aria-labelledby": "capsule-title" },
-    el("h2", { id: "capsule-title" }, "Capsule ", el("small", {}, "enough to compute it again, bit for bit")),
+    el("h2", { id: "capsule-title" }, "Capsule ", el("small", {}, kept.grade === "R0" ? "enough to compute it again, bit for bit" : "enough to compute it again, to a thousandth")),
     el("dl", {}, rows.map(([name, digest]) => [el("dt", {}, name), el("dd", {}, el("code", { title: digest }, short(digest)))])),
     el("p", { class: "quiet" }, `${kept.model.name} ${kept.model.version}, seed ${kept.seed}, torch ${kept.torch_version} on ${kept.device}, code ${kept.code_version}`),
     state.head && el("p", { class: "quiet" }, `Audit head ${count(state.head.size)} · root `, el("code", { title: state.head.root }, short(state.head.root))));
