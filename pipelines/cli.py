@@ -23,6 +23,8 @@ _GROUPS = (
     "clinicians",
     "ledger",
     "quarantine",
+    "models",
+    "recalling",
 )
 
 for _group in _GROUPS:

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from adapters import telemetry
 from adapters.assembly import keys
 from adapters.assembly.database import database_url
 from adapters.clock import SystemClock, TimeOrderedIdentities
+from adapters.db.clinicians import BadPasswordError, Clinicians
 from adapters.db.engine import create_engine
 from adapters.db.migrate import upgrade
 from adapters.db.unit_of_work import unit_of_work_factory
@@ -16,6 +19,8 @@ from adapters.settings import Settings
 from clinical.services.ledger import LedgerService
 from clinical.services.ports import OpenUnitOfWork
 from clinical.services.quarantine import QuarantineService
+from clinical.services.recall import RecallService
+from clinical.services.registry import RegistryService
 
 
 def notary(data_dir: Path | None = None) -> Ed25519Notary:
@@ -42,6 +47,47 @@ def quarantine(data_dir: Path | None = None) -> Iterator[QuarantineService]:
         )
 
 
+@contextmanager
+def registry(data_dir: Path | None = None) -> Iterator[RegistryService]:
+    """The model registry."""
+    with _stored(_settings(data_dir)) as open_unit_of_work:
+        yield _registry(open_unit_of_work)
+
+
+@contextmanager
+def registry_as(
+    name: str, password: str, data_dir: Path | None = None
+) -> Iterator[RegistryService]:
+    """The model registry, for somebody who is who they say.
+
+    Raises:
+        BadPasswordError
+    """
+    with _engine(_settings(data_dir)) as engine:
+        if Clinicians(engine).verify(name, password) is None:
+            raise BadPasswordError("name and password do not belong together")
+        yield _registry(unit_of_work_factory(engine))
+
+
+def _registry(open_unit_of_work: OpenUnitOfWork) -> RegistryService:
+    return RegistryService(
+        open_unit_of_work=open_unit_of_work,
+        clock=SystemClock(),
+        identities=TimeOrderedIdentities(),
+    )
+
+
+@contextmanager
+def recalls(data_dir: Path | None = None) -> Iterator[RecallService]:
+    """Recalls, and what they find."""
+    with _stored(_settings(data_dir)) as open_unit_of_work:
+        yield RecallService(
+            open_unit_of_work=open_unit_of_work,
+            clock=SystemClock(),
+            identities=TimeOrderedIdentities(),
+        )
+
+
 def _settings(data_dir: Path | None) -> Settings:
     settings = Settings()
     return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
@@ -49,12 +95,18 @@ def _settings(data_dir: Path | None) -> Settings:
 
 @contextmanager
 def _stored(settings: Settings) -> Iterator[OpenUnitOfWork]:
+    with _engine(settings) as engine:
+        yield unit_of_work_factory(engine)
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
     telemetry.configure("command")
     with database_url(settings) as url:
         if settings.database_url is None:
             upgrade(url)
         engine = create_engine(url)
         try:
-            yield unit_of_work_factory(engine)
+            yield engine
         finally:
             engine.dispose()

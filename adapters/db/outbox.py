@@ -3,6 +3,7 @@
 Knows the table `messages`. Does not know brokers or what the work is.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -164,6 +165,13 @@ class SqlOutbox:
         )
         self.has_news = self.has_news or changed.rowcount > 0
         return changed.rowcount > 0
+
+    def held_up(self, error_codes: Collection[str]) -> int:
+        """How many messages wait because of one of these."""
+        owed = messages.c.state.in_(_OWED)
+        because = messages.c.last_error_code.in_(error_codes)
+        query = select(func.count()).select_from(messages).where(owed, because)
+        return int(self._connection.scalar(query) or 0)
 
     def _finish(self, message_id: UUID, at: datetime, state: str, error_code: str | None) -> None:
         changed = self._connection.execute(

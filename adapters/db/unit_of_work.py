@@ -14,9 +14,11 @@ from adapters.db.audit_log import SqlAuditLog
 from adapters.db.errors import translated, translating
 from adapters.db.inbox import SqlInbox
 from adapters.db.memories import SqlMemories
+from adapters.db.models import SqlModels
 from adapters.db.outbox import SqlOutbox
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
+from adapters.db.recalls import SqlRecalls
 from adapters.db.reviews import SqlReviews
 from adapters.db.states import SqlLatentStates
 from adapters.db.timelines import SqlTimelines
@@ -43,9 +45,11 @@ class SqlUnitOfWork:
         self.outbox = SqlOutbox(connection)
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
+        self.models = SqlModels(connection)
         self.memories = SqlMemories(connection)
         self.states = SqlLatentStates(connection)
         self.reviews = SqlReviews(connection)
+        self.recalls = SqlRecalls(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
         self.audit_log = SqlAuditLog(connection)
         return self

@@ -12,7 +12,15 @@ from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import ReadoutKind
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.review.review import Review
-from clinical.services.ports import Clock, Identities, ModelServer, OpenUnitOfWork, UnitOfWork
+from clinical.services.admission import admit
+from clinical.services.ports import (
+    Clock,
+    Identities,
+    ModelServer,
+    ModelUnavailableError,
+    OpenUnitOfWork,
+    UnitOfWork,
+)
 from clinical.timeline.timeline import Timeline
 
 
@@ -36,6 +44,7 @@ class PredictionService:
     clock: Clock
     identities: Identities
     models: ModelServer
+    is_first_model_trusted: bool = True
 
     def make(
         self,
@@ -52,6 +61,7 @@ class PredictionService:
 
         Raises:
             UnknownPatientError, ModelUnavailableError, ModelBusyError
+            ModelStoppedError, ModelNotPromotedError
         """
         now = self.clock.now()
         with self.open_unit_of_work() as uow:
@@ -59,6 +69,7 @@ class PredictionService:
             memory = self._remembered(uow, timeline)
         if timeline.known_until is None:
             raise UnknownPatientError("nothing is known of this patient by that moment")
+        self._admit(act, purpose)
         request = PredictionRequest(
             prediction_id=self.identities.new(),
             patient_id=patient_id,
@@ -77,6 +88,19 @@ class PredictionService:
                 uow.outbox.done(message_id, self.clock.now())
             uow.commit()
         return prediction_id
+
+    def _admit(self, act: Act, purpose: Purpose) -> None:
+        """Before the model is asked: a stopped one is left in peace, a new one becomes known."""
+        with self.open_unit_of_work() as uow:
+            model = admit(
+                uow,
+                self.models.fingerprint(),
+                act,
+                self.identities,
+                is_first_trusted=self.is_first_model_trusted and purpose is Purpose.REVIEW,
+            )
+            uow.commit()
+        model.require_answers(purpose)
 
     def recompute(self, prediction_id: UUID) -> tuple[Prediction, Forecast]:
         """The stored prediction, and what the model answers to the same question now.
@@ -134,16 +158,11 @@ class PredictionService:
 
     def _store(self, uow: UnitOfWork, prediction: Prediction, act: Act) -> UUID:
         capsule = prediction.forecast.capsule
-        if uow.predictions.ensure_model(capsule.model, act.at):
-            uow.audit_log.append(
-                act.entry(
-                    self.identities.new(),
-                    AuditKind.MODEL_REGISTERED,
-                    model=capsule.model.manifest_digest,
-                    name=capsule.model.name,
-                    version=capsule.model.version,
-                )
-            )
+        # Nobody stops it from here to the commit.
+        model = uow.models.share(capsule.model.manifest_digest)
+        if model is None:
+            raise ModelUnavailableError("another model serves since it was asked which one does")
+        model.require_answers(prediction.request.purpose)
         if not uow.predictions.add(prediction):
             return self._already(uow, prediction)
         request = prediction.request

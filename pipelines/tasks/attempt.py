@@ -14,6 +14,7 @@ from uuid import UUID
 from adapters import telemetry
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import ClinicalError, OperationalError, RejectedError
+from clinical.prediction.registry import ModelNotInUseError
 from clinical.review.review import StaleVersionError
 from clinical.services.messages import MAX_ATTEMPTS, Message, MessageKind
 from clinical.services.ports import Clock, Identities, ModelBusyError, OpenUnitOfWork
@@ -94,7 +95,9 @@ def _try(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception |
 
 def _wait(bench: Bench, message: Message, act: Act, error: ClinicalError) -> Outcome:
     now = bench.clock.now()
-    if now - message.created_at > LONGEST_WAIT:
+    # What waits for people to decide about a model waits as long as they take.
+    is_for_people = isinstance(error, ModelNotInUseError)
+    if now - message.created_at > LONGEST_WAIT and not is_for_people:
         return _give_up(bench, message, act, error)
     due_at = now + pause(message, error, now)
     with bench.open_unit_of_work() as uow:
