@@ -150,7 +150,7 @@ class SqlRecalls:
         p = predictions.c
         query = select(p.patient_id, p.prediction_id, p.as_of, p.received_by)
         rows = self._connection.execute(query.where(p.patient_id.in_(patient_ids)))
-        return [row._tuple() for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+        return [(row.patient_id, row.prediction_id, row.as_of, row.received_by) for row in rows]
 
     def findings(self, touched: Touched) -> Findings:
         """How much was touched, and by whom it was signed and read."""
