@@ -131,7 +131,7 @@ async function loadNotices() {
   if (!notices || !state.session) return;
   const before = state.notices;
   state.notices = notices;
-  if (JSON.stringify(notices) !== JSON.stringify(before)) showNotices(notices);
+  if (JSON.stringify(notices) !== JSON.stringify(before)) { showNotices(notices); showStatus(); }
   if (before && before.stamp !== notices.stamp) await Promise.all([loadList(), state.item && loadItem()]);
 }
 
@@ -139,11 +139,14 @@ async function showStatus() {
   const ready = await api.readiness().catch(() => null);
   put(status,
     ready
-      ? el("span", { class: `pill ${ready.model.is_well ? "well" : "bad"}` }, ready.model.is_well ? `model ${ready.model.detail} · ready` : "model away · predictions wait")
+      ? el("span", { class: `pill ${ready.model.is_well && !isStopped(ready) ? "well" : "bad"}` },
+          ready.model.is_well ? `model ${ready.model.detail} · ${isStopped(ready) ? "stopped" : "ready"}` : "model away · predictions wait")
       : el("span", { class: "pill bad" }, "service not reachable"),
     state.head && el("span", { class: "pill" }, `audit head ${count(state.head.size)}`),
     state.session && el("span", { class: "pill who" }, state.session.display_name, el("button", { type: "button", class: "link", onclick: act.leave }, "Sign out")));
 }
+
+const isStopped = (ready) => (state.notices?.stopped ?? []).some((model) => `${model.name} ${model.version}` === ready.model.detail);
 
 // --- what can be done
 

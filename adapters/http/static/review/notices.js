@@ -44,7 +44,7 @@ const TAGS = { model_stopped: "model stopped", recalled: "recalled", needs_anoth
 export function tagOf(line) {
   const kinds = line.warnings.map((warning) => warning.kind);
   const gravest = ["needs_another_look", "recalled", "model_stopped"].find((kind) => kinds.includes(kind));
-  return gravest && el("em", { class: "tag" }, TAGS[gravest]);
+  return gravest && el("em", { class: "caution" }, TAGS[gravest]);
 }
 
 export const relookChip = (notices) => (notices?.num_to_look_at ? ` ${count(notices.num_to_look_at)}` : "");
