@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     ledger_witnesses: list[str] = []
     """Keys of the witnesses whose cosignatures are kept (c2sp.org/signed-note, "Verifier keys")."""
 
+    is_first_model_trusted: bool = True
+    """Whether a site's first model answers for review at once; any other is promoted by two people."""
     model_checkpoint: Path | None = None
     """Folder with manifest and weights; none: the shipped checkpoint."""
     model_host: str = "127.0.0.1"

@@ -25,6 +25,8 @@ _GROUPS = (
     "quarantine",
     "erasing",
     "replay",
+    "models",
+    "recalling",
 )
 
 for _group in _GROUPS:

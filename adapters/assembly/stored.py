@@ -11,6 +11,7 @@ from adapters import telemetry
 from adapters.assembly import keys
 from adapters.assembly.database import database_url
 from adapters.clock import SystemClock, TimeOrderedIdentities
+from adapters.db.clinicians import BadPasswordError, Clinicians
 from adapters.db.engine import create_engine
 from adapters.db.erasure import scrub
 from adapters.db.migrate import upgrade
@@ -21,6 +22,8 @@ from clinical.services.erasure import ErasureService
 from clinical.services.ledger import LedgerService
 from clinical.services.ports import OpenUnitOfWork
 from clinical.services.quarantine import QuarantineService
+from clinical.services.recall import RecallService
+from clinical.services.registry import RegistryService
 
 
 def notary(data_dir: Path | None = None) -> Ed25519Notary:
@@ -57,6 +60,47 @@ def erasure(data_dir: Path | None = None) -> Iterator[tuple[ErasureService, Call
             identities=TimeOrderedIdentities(),
         )
         yield service, partial(scrub, engine)
+
+
+@contextmanager
+def registry(data_dir: Path | None = None) -> Iterator[RegistryService]:
+    """The model registry."""
+    with _stored(_settings(data_dir)) as open_unit_of_work:
+        yield _registry(open_unit_of_work)
+
+
+@contextmanager
+def registry_as(
+    name: str, password: str, data_dir: Path | None = None
+) -> Iterator[RegistryService]:
+    """The model registry, for somebody who is who they say.
+
+    Raises:
+        BadPasswordError
+    """
+    with _engine(_settings(data_dir)) as engine:
+        if Clinicians(engine).verify(name, password) is None:
+            raise BadPasswordError("name and password do not belong together")
+        yield _registry(unit_of_work_factory(engine))
+
+
+def _registry(open_unit_of_work: OpenUnitOfWork) -> RegistryService:
+    return RegistryService(
+        open_unit_of_work=open_unit_of_work,
+        clock=SystemClock(),
+        identities=TimeOrderedIdentities(),
+    )
+
+
+@contextmanager
+def recalls(data_dir: Path | None = None) -> Iterator[RecallService]:
+    """Recalls, and what they find."""
+    with _stored(_settings(data_dir)) as open_unit_of_work:
+        yield RecallService(
+            open_unit_of_work=open_unit_of_work,
+            clock=SystemClock(),
+            identities=TimeOrderedIdentities(),
+        )
 
 
 def _settings(data_dir: Path | None) -> Settings:

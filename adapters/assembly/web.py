@@ -31,6 +31,7 @@ from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock
+from clinical.services.recall import RecallService
 from clinical.services.review import ReviewService
 from clinical.services.similar import SimilarService
 
@@ -73,6 +74,10 @@ def create(settings: Settings, url: str) -> FastAPI:
                 identities=identities,
                 models=HttpModelServer(model_url, settings.model_timeout_ms / 1000),
                 library=read_library(),
+                is_first_model_trusted=settings.is_first_model_trusted,
+            ),
+            recalls=RecallService(
+                open_unit_of_work=open_unit_of_work, clock=clock, identities=identities
             ),
             audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
             ledger=keys.ledger(settings, open_unit_of_work, clock),

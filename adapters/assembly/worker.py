@@ -128,6 +128,7 @@ def open_parts(settings: Settings, database_url: str) -> Parts:
             clock=clock,
             identities=identities,
             models=models(settings),
+            is_first_model_trusted=settings.is_first_model_trusted,
         ),
         write_backs=WriteBackService(
             open_unit_of_work=open_unit_of_work,

@@ -28,6 +28,12 @@ class ClinicianExistsError(RejectedError):
     code = "clinician.exists"
 
 
+class BadPasswordError(RejectedError):
+    """No account of this name has this password."""
+
+    code = "clinician.bad_password"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clinician:
     """Somebody who may sign in."""

@@ -68,6 +68,9 @@ _DELETE = (
         sender_id = CASE WHEN sender_id ~ '[0-9a-f]{64}' THEN 'erased:' || deliveries.delivery_id
         ELSE sender_id END
         FROM erased_deliveries AS gone WHERE deliveries.delivery_id = gone.delivery_id""",
+    # A recall by a record of the patient names that record.
+    """UPDATE recalls SET target = 'erased:' || recall_id, note = '', patient_id = NULL
+        WHERE patient_id = :patient""",
     "DELETE FROM patients WHERE patient_id = :patient",
 )
 _HOLDS_PATIENTS = (
@@ -84,6 +87,7 @@ _HOLDS_PATIENTS = (
     "reviews",
     "decisions",
     "write_backs",
+    "recalls",
     "audit_openings",
 )
 

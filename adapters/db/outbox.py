@@ -4,7 +4,7 @@ Knows the table `messages`, and that its clock is the database's: a process whos
 steals nothing. Does not know brokers or what the work is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -272,6 +272,12 @@ class SqlOutbox:
         )
         self.has_news = self.has_news or changed.rowcount > 0
         return changed.rowcount > 0
+
+    def held_up(self, error_codes: Collection[str]) -> int:
+        """How many messages wait because of one of these."""
+        because = messages.c.last_error_code.in_(error_codes)
+        query = select(func.count()).select_from(messages).where(_IS_OWED, because)
+        return int(self._connection.scalar(query) or 0)
 
     def _finish(self, message: Message, state: str, error_code: str | None) -> None:
         changed = self._connection.execute(

@@ -23,7 +23,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from adapters.db.tables import decisions, predictions, reviews, write_backs
+from adapters.db.tables import (
+    decisions,
+    predictions,
+    relooks,
+    reviews,
+    second_looks,
+    write_backs,
+)
 from clinical.errors import NotFoundError
 from clinical.review.decision import Decision, Reason, Verdict
 from clinical.review.review import Review, ReviewState, StaleVersionError
@@ -136,7 +143,16 @@ def _matching(statement: Select[Any], query: WorklistQuery) -> Select[Any]:
         statement = statement.join(
             predictions, predictions.c.prediction_id == reviews.c.prediction_id
         ).where(silent if query.abstained else ~silent)
+    if query.needs_relook:
+        statement = statement.where(reviews.c.review_id.in_(_to_look_at()))
     return statement
+
+
+def _to_look_at() -> Select[Any]:
+    looked = (second_looks.c.review_id == relooks.c.review_id) & (
+        second_looks.c.recall_id == relooks.c.recall_id
+    )
+    return select(relooks.c.review_id).where(~select(second_looks).where(looked).exists())
 
 
 def _decision(row: RowMapping) -> Decision:

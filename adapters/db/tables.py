@@ -188,6 +188,14 @@ events = Table(
     Column("delivery_id", Uuid, nullable=False),
     Column("updated_at", _moment),
     Index(None, "patient_id", "available_at"),
+    # Who has a record that is recalled. Small and cheap to keep, for imports; read once in a while.
+    Index(
+        "ix_events_record_id",
+        "record_id",
+        postgresql_using="brin",
+        postgresql_ops={"record_id": "text_bloom_ops"},
+        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+    ),
 )
 
 model_versions = Table(
@@ -198,6 +206,25 @@ model_versions = Table(
     Column("version", Text, nullable=False),
     Column("vocabulary_digest", Text, nullable=False),
     Column("registered_at", _moment, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'registered'")),
+    Column("num_steps", Integer, nullable=False, server_default=text("1")),
+    Column("proposed_by", Text),
+    Column("stopped_at", _moment),
+    Column("stopped_by", Text),
+    Column("stop_concern", Text),
+    Column("stop_note", Text),
+)
+
+model_history = Table(
+    "model_history",
+    metadata,
+    Column("manifest_digest", Text, ForeignKey("model_versions.manifest_digest"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("move", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", _moment, nullable=False),
+    Column("concern", Text),
+    Column("note", Text, nullable=False),
 )
 
 predictions = Table(
@@ -232,7 +259,8 @@ predictions = Table(
         name="uq_predictions_question",
     ),
     Index(None, "made_at", "prediction_id"),
-    Index(None, "manifest_digest"),
+    # All that a recall counts, so that it need not read the predictions themselves.
+    Index("ix_predictions_manifest_digest", "manifest_digest", "prediction_id", "patient_id"),
 )
 
 # One per prediction: similar patients are told by what followed, and after the newest state
@@ -314,6 +342,40 @@ plan_comparisons = Table(
     Column("num_considered", Integer, nullable=False),
     Column("output_digest", Text, nullable=False),
     Index(None, "review_id", "made_at"),
+    Index(None, "manifest_digest"),
+)
+
+recalls = Table(
+    "recalls",
+    metadata,
+    Column("recall_id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("concern", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", _moment, nullable=False),
+    Column("patient_id", Uuid),  # whose record was recalled
+    UniqueConstraint("kind", "target"),
+)
+
+# Signed reviews to be looked at again, and that somebody has. No foreign key to the review: that it
+# was recalled stays known, also when the patient's rows are gone.
+relooks = Table(
+    "relooks",
+    metadata,
+    Column("review_id", Uuid, primary_key=True),
+    Column("recall_id", Uuid, ForeignKey("recalls.recall_id"), primary_key=True),
+    Column("asked_at", _moment, nullable=False),
+)
+
+second_looks = Table(
+    "second_looks",
+    metadata,
+    Column("review_id", Uuid, primary_key=True),
+    Column("recall_id", Uuid, ForeignKey("recalls.recall_id"), primary_key=True),
+    Column("looked_by", Text, nullable=False),
+    Column("looked_at", _moment, nullable=False),
 )
 
 decisions = Table(
@@ -352,6 +414,13 @@ audit_entries = Table(
         "refs",
         postgresql_using="gin",
         postgresql_ops={"refs": "jsonb_path_ops"},
+    ),
+    # Who read what a recall found.
+    Index(
+        "ix_audit_entries_read",
+        text("(refs ->> 'review')"),
+        "actor",
+        postgresql_where=text("kind = 'review.read.v1'"),
     ),
 )
 

@@ -3,7 +3,8 @@
 Knows the tables `events` and `patients`. Does not know where events come from.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.event_rows import COLUMNS, TYPES, events_of, row_of
-from adapters.db.tables import patients
+from adapters.db.tables import events, patients
 from clinical.errors import NotFoundError
+from clinical.review.recall import RecordName
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
@@ -74,6 +76,22 @@ class SqlTimelines:
         if row is None:
             raise NotFoundError("no such patient")
         return PatientRef(row.site, row.record_id)
+
+    def holders(self, record: RecordName) -> Mapping[str, Collection[UUID]]:
+        """By site the patients of whom some event was read from this record."""
+        named = {
+            events.c.record_id: record.record_id,
+            events.c.record_type: record.record_type,
+            events.c.version: record.version,
+            events.c.site: record.site,
+        }
+        query = select(events.c.site, events.c.patient_id).distinct()
+        found: defaultdict[str, set[UUID]] = defaultdict(set)
+        for row in self._connection.execute(
+            query.where(*(column == value for column, value in named.items() if value))
+        ):
+            found[row.site].add(row.patient_id)
+        return found
 
     def patient_ids(self) -> Iterator[UUID]:
         """Every patient ever heard of, in the order of identity, streamed."""

@@ -19,10 +19,12 @@ from adapters.db.errors import translated, translating
 from adapters.db.forgotten import SqlForgotten
 from adapters.db.inbox import SqlInbox
 from adapters.db.memories import SqlMemories
+from adapters.db.models import SqlModels
 from adapters.db.outbox import SqlOutbox
 from adapters.db.payloads import SqlPayloads
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
+from adapters.db.recalls import SqlRecalls
 from adapters.db.reviews import SqlReviews
 from adapters.db.states import SqlLatentStates
 from adapters.db.timelines import SqlTimelines
@@ -52,9 +54,11 @@ class SqlUnitOfWork:
         self.forgotten = SqlForgotten(connection)
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
+        self.models = SqlModels(connection)
         self.memories = SqlMemories(connection)
         self.states = SqlLatentStates(connection)
         self.reviews = SqlReviews(connection)
+        self.recalls = SqlRecalls(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
         self.audit_log = SqlAuditLog(connection)
         self.payloads = SqlPayloads(connection)

@@ -6,7 +6,17 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from adapters.http import audit, health, ledger, plans, reviews, sessions, similar, webhooks
+from adapters.http import (
+    audit,
+    health,
+    ledger,
+    notices,
+    plans,
+    reviews,
+    sessions,
+    similar,
+    webhooks,
+)
 from adapters.http.dependencies import WebDependencies
 from adapters.http.errors import render_errors
 from adapters.http.gate import Gate
@@ -25,7 +35,7 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.metrics = WebMetrics(deps.census)
     app.state.sign_ins = sessions.SignIns(deps)
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
-    for room in (webhooks, sessions, reviews, similar, plans, audit, ledger, health):
+    for room in (webhooks, sessions, reviews, notices, similar, plans, audit, ledger, health):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=_PAGE))
     app.add_api_route("/", _page, include_in_schema=False)

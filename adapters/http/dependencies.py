@@ -17,6 +17,7 @@ from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
+from clinical.services.recall import RecallService
 from clinical.services.review import ReviewService
 from clinical.services.shedding import SheddingService
 from clinical.services.similar import SimilarService
@@ -89,6 +90,7 @@ class WebDependencies:
     open_unit_of_work: OpenUnitOfWork
     intake: Intake
     reviews: ReviewService
+    recalls: RecallService
     planning: PlanningService
     similar: SimilarService
     audit: AuditService

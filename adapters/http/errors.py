@@ -17,6 +17,8 @@ from clinical.prediction.plan import (
     UnknownPlanActionError,
     UnusableGoalError,
 )
+from clinical.prediction.registry import ModelNotPromotedError, ModelStoppedError
+from clinical.review.recall import NotToLookAtError
 from clinical.review.review import (
     ClosedError,
     HeldByAnotherError,
@@ -133,6 +135,9 @@ _STATUS = {
     ConflictingDeliveryError.code: 409,
     ErasedDeliveryError.code: 409,
     HeldByAnotherError.code: 409,
+    ModelNotPromotedError.code: 409,
+    ModelStoppedError.code: 409,
+    NotToLookAtError.code: 409,
     NotHolderError.code: 409,
     StaleVersionError.code: 412,
     TooLargeError.code: 413,

@@ -7,12 +7,13 @@ distances between the latents that it gave.
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.http import schemas
 from adapters.http.facts import event_label, fact_of, patient_of
+from adapters.http.notice_schemas import WarningShape
 from clinical.prediction.abstention import Abstention
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Forecast, Prediction
@@ -34,6 +35,7 @@ def item_of(
     prediction: Prediction,
     timeline: Timeline,
     decision: Decision | None,
+    warnings: Sequence[WarningShape],
 ) -> schemas.ReviewItem:
     """All of an item; `timeline` is what the prediction saw."""
     forecast, request = prediction.forecast, prediction.request
@@ -52,11 +54,15 @@ def item_of(
         evidence=_evidence(forecast.readouts, timeline),
         capsule=_capsule(prediction),
         decision=None if decision is None else decision_of(decision),
+        warnings=list(warnings),
     )
 
 
 def line_of(
-    status: schemas.ReviewStatus, prediction: Prediction, static_facts: Iterable[Event]
+    status: schemas.ReviewStatus,
+    prediction: Prediction,
+    static_facts: Iterable[Event],
+    warnings: Sequence[WarningShape],
 ) -> schemas.WorklistLine:
     """A line of the worklist, from the highest risk that was said."""
     request, forecast = prediction.request, prediction.forecast
@@ -72,6 +78,7 @@ def line_of(
         horizon=window_of(first.horizon) if first else None,
         estimate=first.estimate if first else None,
         withheld=withheld_of(withheld),
+        warnings=list(warnings),
     )
 
 

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from adapters.http.schemas import Estimate, Model, Shape, WithheldReason
+from adapters.http.schemas import Estimate, Model, WithheldReason
+from adapters.http.shape import Shape
 from clinical.prediction.constraint import Constraint
 from clinical.prediction.outcome import Risk
 from clinical.prediction.plan import MAX_CHOICES, MAX_DECISIONS

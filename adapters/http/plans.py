@@ -47,7 +47,7 @@ def library(_session: SignedInClinician, given: Given) -> shapes.PlanLibraryShap
     "/reviews/{review_id}/plan-comparisons",
     dependencies=[FromOurPage],
     status_code=status.HTTP_201_CREATED,
-    responses=problems(401, 403, 404, 422, 503),
+    responses=problems(401, 403, 404, 409, 422, 503),
 )
 def compare(
     review_id: UUID,

@@ -4,6 +4,7 @@ Knows ETags, cursors and who is asking. Whether a move is legal is the domain's 
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from adapters.http.dependencies import Given, WebDependencies
 from adapters.http.errors import PreconditionRequiredError, problem, request_id_of
 from adapters.http.items import decision_of, item_of, line_of, status_of
 from adapters.http.lanes import lanes_of, since_days
+from adapters.http.notice_schemas import WarningShape
+from adapters.http.notices import warnings_of
 from adapters.http.sessions import FromOurPage, Session, SignedInClinician, act_of
 from clinical.prediction.prediction import Prediction
 from clinical.review.decision import Decision
@@ -51,16 +54,18 @@ def worklist(
     state: Annotated[list[ReviewState], Query()] = list(_OPEN),  # noqa: B006 - FastAPI copies it
     mine: Annotated[bool, Query(description="Only what I hold or held last.")] = False,
     abstained: Annotated[bool | None, Query(description="Only where nothing was said.")] = None,
+    relook: Annotated[bool, Query(description="Only what needs another look.")] = False,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> schemas.Worklist:
     """Reviews, highest priority first; go on with `cursor` set to `next_cursor`."""
     states = frozenset(state)
-    filters = f"{sorted(states)}|{session.name if mine else ''}|{abstained}"
+    filters = f"{sorted(states)}|{session.name if mine else ''}|{abstained}|{relook}"
     query = WorklistQuery(
         states=states,
         claimed_by=session.name if mine else None,
         abstained=abstained,
+        needs_relook=relook,
         after=unseal(cursor, filters, given.session_key) if cursor else None,
         limit=limit,
     )
@@ -68,9 +73,10 @@ def worklist(
         reviews = uow.reviews.worklist(query)
         total = uow.reviews.count(query)
         predictions = [uow.predictions.get(review.prediction_id) for review in reviews]
+        warnings = warnings_of(uow, reviews, predictions)
     last = reviews[-1] if len(reviews) == limit else None
     return schemas.Worklist(
-        reviews=_lines(reviews, predictions, session, given),
+        reviews=_lines(reviews, predictions, warnings, session, given),
         total=total,
         next_cursor=seal((last.priority, last.review_id), filters, given.session_key)
         if last
@@ -79,12 +85,21 @@ def worklist(
 
 
 def _lines(
-    reviews: list[Review], predictions: list[Prediction], session: Session, given: WebDependencies
+    reviews: list[Review],
+    predictions: list[Prediction],
+    warnings: Mapping[UUID, list[WarningShape]],
+    session: Session,
+    given: WebDependencies,
 ) -> list[schemas.WorklistLine]:
     facts = given.static_facts([review.patient_id for review in reviews])
     now = given.clock.now()
     return [
-        line_of(status_of(review, session.name, now), prediction, facts.get(review.patient_id, ()))
+        line_of(
+            status_of(review, session.name, now),
+            prediction,
+            facts.get(review.patient_id, ()),
+            warnings.get(review.review_id, ()),
+        )
         for review, prediction in zip(reviews, predictions, strict=True)
     ]
 
@@ -95,10 +110,12 @@ def item(
 ) -> schemas.ReviewItem:
     """All that is needed to judge a prediction; that it was read enters the audit log."""
     review, prediction, timeline, decision = _load(review_id, given)
+    with given.open_unit_of_work() as uow:
+        warnings = warnings_of(uow, [review], [prediction]).get(review_id, ())
     given.reviews.note_read(review_id, act_of(session, request, given))
     status = status_of(review, session.name, given.clock.now())
     response.headers["ETag"] = etag(review.version)
-    return item_of(status, prediction, timeline, decision)
+    return item_of(status, prediction, timeline, decision, warnings)
 
 
 @routes.get("/{review_id}/timeline", responses=_READ)

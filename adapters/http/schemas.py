@@ -7,20 +7,16 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from adapters.http.notice_schemas import WarningShape
+from adapters.http.shape import Shape
 from clinical.prediction.abstention import AbstentionReason
 from clinical.prediction.prediction import Grade
 from clinical.prediction.readout import ReadoutKind
 from clinical.review.decision import Reason, Verdict
 from clinical.review.review import ReviewState
 from clinical.timeline.event import EventKind, Origin, Phase, Standing
-
-
-class Shape(BaseModel):
-    """A published shape: foreign fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Problem(Shape):
@@ -124,6 +120,7 @@ class WorklistLine(Shape):
     horizon: HorizonWindow | None
     estimate: float | None
     withheld: WithheldReason | None
+    warnings: list[WarningShape]
 
 
 class Worklist(Shape):
@@ -321,6 +318,7 @@ class ReviewItem(Shape):
     evidence: list[Evidence]
     capsule: CapsuleShape
     decision: DecisionShape | None
+    warnings: list[WarningShape]
 
 
 class Mark(Shape):
@@ -363,7 +361,7 @@ class Signature(Shape):
     """A decision to be signed."""
 
     verdict: Verdict
-    reasons: Annotated[list[Reason], Field(max_length=len(Reason))] = []
+    reasons: Annotated[list[Reason], Field(max_length=len(Reason))] = []  # noqa: RUF012 - pydantic copies it
     note: Annotated[str, Field(max_length=4000)] = ""
 
 

@@ -1,6 +1,7 @@
 """Shapes of the API of similar patients: counts and shares only, each large enough to be told."""
 
-from adapters.http.schemas import HorizonWindow, Shape
+from adapters.http.schemas import HorizonWindow
+from adapters.http.shape import Shape
 from clinical.prediction.similar import Untold
 
 

@@ -7,6 +7,8 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.prediction.circumstances import deliveries_of, received_of
 from clinical.prediction.library import CareLibrary, PlanWishes
 from clinical.prediction.plan import PlanDecision, PlanQuestion, StoredComparison
+from clinical.prediction.request import Purpose
+from clinical.services.admission import admit
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, PlanModel, UnitOfWork
 
 _MAX_LISTED = 20
@@ -29,6 +31,7 @@ class PlanningService:
     identities: Identities
     models: PlanModel
     library: CareLibrary
+    is_first_model_trusted: bool = True
 
     def offered(self) -> tuple[OfferedDecision, ...]:
         """Every decision of the library, and what of it the model that serves can plan.
@@ -57,6 +60,7 @@ class PlanningService:
             NotFoundError, NotInLibraryError, MalformedPlanQuestionError
             UnknownPlanActionError, UnusableGoalError
             ModelUnavailableError, ModelBusyError
+            ModelStoppedError, ModelNotPromotedError
         """
         with self.open_unit_of_work() as uow:
             review = uow.reviews.get(review_id)
@@ -84,6 +88,15 @@ class PlanningService:
             made_at=self.clock.now(),
         )
         with self.open_unit_of_work() as uow:
+            admit(
+                uow,
+                stored.comparison.capsule.model,
+                act,
+                self.identities,
+                is_first_trusted=self.is_first_model_trusted,
+            )
+            uow.commit()
+        with self.open_unit_of_work() as uow:
             self._store(uow, stored, act)
             uow.commit()
         return stored
@@ -96,16 +109,10 @@ class PlanningService:
 
     def _store(self, uow: UnitOfWork, stored: StoredComparison, act: Act) -> None:
         capsule = stored.comparison.capsule
-        if uow.predictions.ensure_model(capsule.model, act.at):
-            uow.audit_log.append(
-                act.entry(
-                    self.identities.new(),
-                    AuditKind.MODEL_REGISTERED,
-                    model=capsule.model.manifest_digest,
-                    name=capsule.model.name,
-                    version=capsule.model.version,
-                )
-            )
+        # Nobody stops it from here to the commit.
+        model = uow.models.share(capsule.model.manifest_digest)
+        assert model is not None, "it was admitted"
+        model.require_answers(Purpose.REVIEW)
         uow.plan_comparisons.add(stored)
         uow.audit_log.append(
             act.sealing(

@@ -15,9 +15,19 @@ from clinical.errors import OperationalError
 from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.plan import PlanComparison, PlanQuestion, StoredComparison
 from clinical.prediction.prediction import Forecast, ModelFingerprint, Prediction
+from clinical.prediction.registry import ModelStep, RegisteredModel
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.prediction.similar import Neighbour
 from clinical.review.decision import Decision
+from clinical.review.recall import (
+    Findings,
+    Recall,
+    RecallKind,
+    RecordName,
+    Relook,
+    Touched,
+    TouchedPrediction,
+)
 from clinical.review.review import Review, ReviewState
 from clinical.review.writeback import WriteBack
 from clinical.services.delivery import Delivery, Door, Quarantined, Reading, Reception, SetAside
@@ -234,6 +244,10 @@ class Outbox(Protocol):
         """Owe a given-up message again, with all attempts; False where none of this id was given up."""
         ...
 
+    def held_up(self, error_codes: Collection[str]) -> int:
+        """How many messages wait because of one of these."""
+        ...
+
 
 class DeadLetters(Protocol):
     """What the broker would not deliver any more, without its content."""
@@ -282,6 +296,10 @@ class Timelines(Protocol):
 
     def patient_ids(self) -> Iterator[UUID]: ...
 
+    def holders(self, record: RecordName) -> Mapping[str, Collection[UUID]]:
+        """By site the patients of whom some event was read from this record."""
+        ...
+
 
 class Predictions(Protocol):
     """Stored answers."""
@@ -310,6 +328,50 @@ class Predictions(Protocol):
 
     def ensure_model(self, model: ModelFingerprint, at: datetime) -> bool:
         """Register the model version; True where it was new."""
+        ...
+
+
+class Models(Protocol):
+    """The model registry."""
+
+    def find(self, manifest_digest: str) -> RegisteredModel | None: ...
+
+    def share(self, manifest_digest: str) -> RegisteredModel | None:
+        """The model as it stands until this transaction ends: nobody moves it before."""
+        ...
+
+    def hold(self, manifest_digest: str) -> RegisteredModel:
+        """For who is about to move it: nobody shares it meanwhile; raises NotFoundError."""
+        ...
+
+    def named(self, named: str) -> list[RegisteredModel]:
+        """Those with this name, or with a digest that begins so."""
+        ...
+
+    def all(self) -> list[RegisteredModel]:
+        """The newest first."""
+        ...
+
+    def update(self, model: RegisteredModel) -> None:
+        """Store the next version of a model that is held."""
+        ...
+
+    def add_step(self, step: ModelStep) -> None: ...
+
+    def history(self, manifest_digest: str) -> list[ModelStep]:
+        """Oldest first."""
+        ...
+
+    def is_undecided(self) -> bool:
+        """Whether nothing was ever decided about any model; until the transaction ends nobody else asks."""
+        ...
+
+    def of_concern(self) -> list[RegisteredModel]:
+        """Stopped models that open reviews rest on; all stopped ones where no model is promoted."""
+        ...
+
+    def num_steps(self) -> int:
+        """How many steps all histories have together: it changes with every move."""
         ...
 
 
@@ -353,6 +415,7 @@ class WorklistQuery:
     states: frozenset[ReviewState]
     claimed_by: str | None = None
     abstained: bool | None = None
+    needs_relook: bool = False
     after: tuple[float, UUID] | None = None
     limit: int = 50
 
@@ -382,6 +445,58 @@ class Reviews(Protocol):
 
     def note_written_back(self, review_id: UUID, ehr_id: str, at: datetime) -> None:
         """Remember under which id the EHR holds what it was told; the first stands."""
+        ...
+
+
+class Recalls(Protocol):
+    """Recalls, what they find, and who is to look again. Nothing here deletes."""
+
+    def get(self, recall_id: UUID) -> Recall: ...
+
+    def find(self, kind: RecallKind, target: str) -> Recall | None: ...
+
+    def add(self, recall: Recall) -> bool:
+        """Store; False where this target was recalled before."""
+        ...
+
+    def num_all(self) -> int: ...
+
+    def asked_of(
+        self, patient_ids: Collection[UUID]
+    ) -> list[tuple[UUID, UUID, datetime, datetime]]:
+        """Patient, prediction, `as_of` and `received_by` of every prediction about these patients."""
+        ...
+
+    def findings(self, touched: Touched) -> Findings: ...
+
+    def signed(self, touched: Touched, limit: int) -> list[TouchedPrediction]:
+        """Those that somebody signed, the newest signature first."""
+        ...
+
+    def all_touched(self, touched: Touched) -> Iterator[TouchedPrediction]:
+        """Every one, in the order of identity, streamed."""
+        ...
+
+    def open_reviews(self, touched: Touched, limit: int) -> list[Review]:
+        """Some that are open, held until the transaction ends."""
+        ...
+
+    def ask_relooks(
+        self, recall: Recall, touched: Touched, at: datetime, *, after: UUID | None, limit: int
+    ) -> tuple[list[UUID], UUID | None]:
+        """Mark signed reviews beyond `after`; which were not marked before, and where to go on."""
+        ...
+
+    def relooks(self, review_ids: Collection[UUID]) -> list[Relook]:
+        """Every mark on these reviews, the oldest first."""
+        ...
+
+    def looked_again(self, review_id: UUID, by: str, at: datetime) -> int:
+        """Answer every mark of the review that nobody has answered; how many."""
+        ...
+
+    def num_to_look_at(self) -> int:
+        """How many reviews wait for another look."""
         ...
 
 
@@ -520,11 +635,15 @@ class UnitOfWork(Protocol):
     @property
     def predictions(self) -> Predictions: ...
     @property
+    def models(self) -> Models: ...
+    @property
     def memories(self) -> Memories: ...
     @property
     def states(self) -> LatentStates: ...
     @property
     def reviews(self) -> Reviews: ...
+    @property
+    def recalls(self) -> Recalls: ...
     @property
     def plan_comparisons(self) -> PlanComparisons: ...
     @property

@@ -13,8 +13,16 @@ from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import ReadoutKind
 from clinical.prediction.request import PredictionRequest, Purpose
 from clinical.review.review import Review
+from clinical.services.admission import admit
 from clinical.services.messages import Message
-from clinical.services.ports import Clock, Identities, ModelServer, OpenUnitOfWork, UnitOfWork
+from clinical.services.ports import (
+    Clock,
+    Identities,
+    ModelServer,
+    ModelUnavailableError,
+    OpenUnitOfWork,
+    UnitOfWork,
+)
 from clinical.timeline.timeline import Timeline
 
 
@@ -32,6 +40,7 @@ class PredictionService:
     clock: Clock
     identities: Identities
     models: ModelServer
+    is_first_model_trusted: bool = True
 
     def make(
         self,
@@ -48,6 +57,7 @@ class PredictionService:
 
         Raises:
             UnknownPatientError, ModelUnavailableError, ModelBusyError
+            ModelStoppedError, ModelNotPromotedError
             TakenOverError: somebody else has the message; nothing is kept.
         """
         now = self.clock.now()
@@ -57,6 +67,7 @@ class PredictionService:
             received = received_of(timeline, uow.inbox.digests(deliveries_of(timeline)))
         if timeline.known_until is None:
             raise UnknownPatientError("nothing is known of this patient by that moment")
+        self._admit(act, purpose)
         request = PredictionRequest(
             prediction_id=self.identities.new(),
             patient_id=patient_id,
@@ -75,6 +86,19 @@ class PredictionService:
                 uow.outbox.done(message)
             uow.commit()
         return prediction_id
+
+    def _admit(self, act: Act, purpose: Purpose) -> None:
+        """Before the model is asked: a stopped one is left in peace, a new one becomes known."""
+        with self.open_unit_of_work() as uow:
+            model = admit(
+                uow,
+                self.models.fingerprint(),
+                act,
+                self.identities,
+                is_first_trusted=self.is_first_model_trusted and purpose is Purpose.REVIEW,
+            )
+            uow.commit()
+        model.require_answers(purpose)
 
     def _remembered(self, uow: UnitOfWork, timeline: Timeline) -> PatientMemory | None:
         """The newest memory of just the first events of this timeline.
@@ -99,16 +123,11 @@ class PredictionService:
 
     def _store(self, uow: UnitOfWork, prediction: Prediction, act: Act) -> UUID:
         capsule = prediction.forecast.capsule
-        if uow.predictions.ensure_model(capsule.model, act.at):
-            uow.audit_log.append(
-                act.entry(
-                    self.identities.new(),
-                    AuditKind.MODEL_REGISTERED,
-                    model=capsule.model.manifest_digest,
-                    name=capsule.model.name,
-                    version=capsule.model.version,
-                )
-            )
+        # Nobody stops it from here to the commit.
+        model = uow.models.share(capsule.model.manifest_digest)
+        if model is None:
+            raise ModelUnavailableError("another model serves since it was asked which one does")
+        model.require_answers(prediction.request.purpose)
         if not uow.predictions.add(prediction):
             return self._already(uow, prediction)
         request = prediction.request

@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
         ("icu", icu),
         ("forecast-cost", forecast_cost),
         ("append", append),
+        ("recall", recall),
         ("record", record_rows),
         ("tumour", tumour),
         ("all", every),
@@ -179,6 +180,20 @@ def append(
 
     model = checkpoint or FOLDER / "checkpoints" / "synthea-small"
     _measure(lambda say: bench.run(model, repetitions=repetitions, say=say), record=record)
+
+
+def recall(
+    predictions: Annotated[int, typer.Option(min=1000, help="How many to make up.")] = 1_000_000,
+    repetitions: _REPETITIONS = 5,
+    record: _RECORD = True,
+) -> None:
+    """What a recall finds among a million predictions, by model and by input record."""
+    from pipelines.evaluation import bench_recall  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_recall.run(num_predictions=predictions, repetitions=repetitions, say=say),
+        record=record,
+    )
 
 
 def ablations(

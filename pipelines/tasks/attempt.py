@@ -14,6 +14,7 @@ from uuid import UUID
 from adapters import telemetry
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import ClinicalError, OperationalError, RejectedError
+from clinical.prediction.registry import ModelNotInUseError
 from clinical.review.review import StaleVersionError
 from clinical.services.messages import MAX_ATTEMPTS, Message, MessageKind, TakenOverError
 from clinical.services.ports import Clock, Identities, ModelBusyError, OpenUnitOfWork
@@ -103,7 +104,9 @@ def _try(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception |
 
 
 def _wait(bench: Bench, message: Message, act: Act, error: ClinicalError) -> Outcome:
-    if message.age > LONGEST_WAIT:
+    # What waits for people to decide about a model waits as long as they take.
+    is_for_people = isinstance(error, ModelNotInUseError)
+    if message.age > LONGEST_WAIT and not is_for_people:
         return _give_up(bench, message, act, error)
     with bench.open_unit_of_work() as uow:
         uow.outbox.retry(message, pause(message, error), error.code, spends_attempt=False)

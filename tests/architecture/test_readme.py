@@ -13,11 +13,14 @@ _CODE = "\n".join(
     re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     + re.findall(r"`([^`\n]+)`", README)
 )
-COMMANDS = sorted(set(re.findall(r"clinical ((?:clinician |ledger |quarantine )?[a-z]+)", _CODE)))
+COMMANDS = sorted(
+    set(re.findall(r"clinical ((?:clinician |ledger |models |quarantine )?[a-z]+)", _CODE))
+)
 OPTIONS = sorted(
     set(
         re.findall(
-            r"clinical ((?:clinician |ledger |quarantine )?[a-z]+) [^#\n]*?(--[a-z-]+)", _CODE
+            r"clinical ((?:clinician |ledger |models |quarantine )?[a-z]+) [^#\n]*?(--[a-z-]+)",
+            _CODE,
         )
     )
 )

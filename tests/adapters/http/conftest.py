@@ -39,6 +39,7 @@ from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
 from clinical.services.ports import OpenUnitOfWork, WorklistQuery
 from clinical.services.prediction import PredictionService
+from clinical.services.recall import RecallService
 from clinical.services.review import ReviewService
 from clinical.services.shedding import LoadLimits, SheddingService
 from clinical.services.similar import SimilarService
@@ -190,6 +191,9 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
             open_unit_of_work=open_unit_of_work, clock=clock, identities=identities, readers={}
         ),
         "reviews": ReviewService(
+            open_unit_of_work=open_unit_of_work, clock=clock, identities=identities
+        ),
+        "recalls": RecallService(
             open_unit_of_work=open_unit_of_work, clock=clock, identities=identities
         ),
         "similar": SimilarService(open_unit_of_work=open_unit_of_work),

@@ -7,7 +7,7 @@ page must show is on stage: bands, withheld readouts, whole abstentions, evidenc
 import struct
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from clinical.prediction.abstention import Abstention, AbstentionReason
@@ -84,9 +84,9 @@ class StagedModel:
         return local_model(self.log_odds).plannable(actions)
 
     def compare_plans(self, question: PlanQuestion, timeline: Timeline) -> PlanComparison:
-        """What that model answers: plans are not made up."""
-        self.fingerprint()
-        return local_model(self.log_odds).compare_plans(question, timeline)
+        """What that model answers, in this one's name: plans are not made up."""
+        answer = local_model(self.log_odds).compare_plans(question, timeline)
+        return replace(answer, capsule=replace(answer.capsule, model=self.fingerprint()))
 
 
 def _trajectory(num_events: int) -> LatentTrajectory:

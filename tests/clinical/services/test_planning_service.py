@@ -14,10 +14,12 @@ from clinical.prediction.abstention import AbstentionReason
 from clinical.prediction.library import NotInLibraryError, PlanWishes
 from clinical.prediction.outcome import Risk
 from clinical.prediction.plan import MalformedPlanQuestionError, UnknownPlanActionError
+from clinical.prediction.registry import ModelState
 from clinical.prediction.replay import Replay
 from clinical.review.review import ReviewState
 from clinical.services.planning import PlanningService
 from clinical.services.ports import ModelUnavailableError, WorklistQuery
+from clinical.services.registry import RegistryService
 from clinical.services.replay import OtherModelError
 from clinical.timeline.patient import PatientRef
 from tests.clinical.services.conftest import World
@@ -40,6 +42,14 @@ class AwayModel:
 
 
 def planning(world: World, models: Any = None) -> PlanningService:
+    """The service, with the shipped model promoted; it is not the first model of this world."""
+    registry = RegistryService(
+        open_unit_of_work=world.open_unit_of_work, clock=world.clock, identities=world.identities
+    )
+    shipped = local_model().planner.inference.fingerprint
+    if registry.register(shipped, "anna").state is ModelState.REGISTERED:
+        registry.propose(shipped.manifest_digest, "anna")
+        registry.promote(shipped.manifest_digest, "ben")
     return PlanningService(
         open_unit_of_work=world.open_unit_of_work,
         clock=world.clock,
@@ -87,7 +97,12 @@ def test_a_comparison_is_stored_with_its_capsule_and_its_audit_entry(
     assert world.stands_for(entry, **stored.sealed_content)
     capsule = stored.comparison.capsule
     registered = {e.kind for e in world.history(model=capsule.model.manifest_digest)}
-    assert registered == {AuditKind.MODEL_REGISTERED, AuditKind.PLANS_COMPARED}
+    assert registered == {
+        AuditKind.MODEL_REGISTERED,
+        AuditKind.MODEL_PROPOSED,
+        AuditKind.MODEL_PROMOTED,
+        AuditKind.PLANS_COMPARED,
+    }
 
 
 def test_a_stored_comparison_is_replayed_to_the_bit_and_an_edited_one_is_found(

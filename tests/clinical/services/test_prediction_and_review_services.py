@@ -50,7 +50,11 @@ def test_an_answer_is_stored_with_its_review_and_its_audit_entries(world: World)
     kinds = {e.kind for e in world.history(prediction=str(prediction_id))}
     assert kinds == {AuditKind.PREDICTION_STORED, AuditKind.REVIEW_OPENED}
     of_model = world.history(model=prediction.forecast.capsule.model.manifest_digest)
-    assert {e.kind for e in of_model} == {AuditKind.MODEL_REGISTERED, AuditKind.PREDICTION_STORED}
+    assert {e.kind for e in of_model} == {
+        AuditKind.MODEL_REGISTERED,
+        AuditKind.MODEL_INSTALLED,
+        AuditKind.PREDICTION_STORED,
+    }
 
 
 def test_the_same_question_is_answered_once(world: World) -> None:

@@ -12,6 +12,7 @@ from adapters.db.errors import StorageUnavailableError
 from adapters.db.unit_of_work import unit_of_work_factory
 from clinical.audit.entry import Act, AuditEntry, AuditKind
 from clinical.errors import RejectedError
+from clinical.prediction.registry import ModelNotPromotedError, ModelStoppedError
 from clinical.review.review import StaleVersionError
 from clinical.services.messages import MAX_ATTEMPTS, Message, MessageKind
 from clinical.services.ports import ModelBusyError, ModelUnavailableError, OpenUnitOfWork
@@ -143,6 +144,18 @@ def test_after_days_of_waiting_it_is_given_up_and_said_so(worked: Worked) -> Non
     worked.clock.advance(seconds=LONGEST_WAIT.total_seconds() + 1)
     assert worked.attempt(message_id) is Outcome.GIVEN_UP
     assert worked.abandoned(message_id)[0].refs["why"] == "model.unavailable"
+
+
+@pytest.mark.parametrize("error", [ModelStoppedError, ModelNotPromotedError])
+def test_what_waits_for_people_to_decide_about_a_model_waits_as_long_as_they_take(
+    worked: Worked, error: type[Exception]
+) -> None:
+    message_id = owe(worked.open_unit_of_work, message_for(worked.clock))
+    worked.error = error("not now")
+    worked.clock.advance(seconds=LONGEST_WAIT.total_seconds() + 1)
+    assert worked.attempt(message_id) is Outcome.WAITING
+    worked.error = None
+    assert worked.attempt(message_id) is Outcome.DONE
 
 
 def test_a_lost_race_for_a_review_is_tried_again_not_refused(worked: Worked) -> None:

@@ -53,6 +53,8 @@ export const history = (id) => get(at(id, "/history"));
 export const planLibrary = () => get("/v1/plan-library");
 export const planComparisons = (id) => get(at(id, "/plan-comparisons"));
 export const comparePlans = async (id, wishes) => (await ask("POST", at(id, "/plan-comparisons"), { body: wishes })).answer;
+export const notices = () => get("/v1/notices");
+export const lookAgain = (id) => ask("POST", at(id, ":look-again"));
 export const head = () => get("/v1/audit/head");
 export const readiness = () => get("/health/ready");
 export const proofAddress = (entryId) => `/v1/audit/entries/${encodeURIComponent(entryId)}/proof`;

@@ -65,7 +65,8 @@ const KINDS = {
   "prediction.stored.v1": "predicted", "review.opened.v1": "opened", "review.claimed.v1": "claimed",
   "review.released.v1": "released", "review.signed.v1": "signed", "review.superseded.v1": "superseded",
   "review.withdrawn.v1": "withdrawn", "review.read.v1": "read", "writeback.queued.v1": "write-back owed",
-  "writeback.done.v1": "written back",
+  "writeback.done.v1": "written back", "review.relook_asked.v1": "look again asked by", "review.looked_again.v1": "looked again",
+  "plans.compared.v1": "plans compared",
 };
 
 function history(state) {

@@ -3,6 +3,7 @@
 import { el } from "./dom.js";
 import { course, movement, unitAfter } from "./chart.js";
 import { heading, origin, source } from "./facts.js";
+import { warningsOf } from "./notices.js";
 import { plansPanel } from "./plans.js";
 import { similarPanel } from "./similar.js";
 import { timelinePanel } from "./timeline.js";
@@ -22,6 +23,7 @@ export function itemPanel(state, act) {
   return [
     head(item, state, act),
     banner(item),
+    warningsOf(item, act),
     item.withheld ? withheldPanel(item.withheld) : answer(item, state, act),
     el("div", { class: "pair" }, evidencePanel(item), !item.withheld && item.trajectory && latentPanel(item.trajectory)),
     timelinePanel(state, act.days),
@@ -74,7 +76,7 @@ function banner(item) {
   if (item.review.state === "superseded") {
     return el("p", { class: "banner" }, "A newer prediction for this patient has taken the place of this one.");
   }
-  if (item.review.state === "withdrawn") {
+  if (item.review.state === "withdrawn" && !item.warnings.some((warning) => warning.kind === "recalled")) {
     return el("p", { class: "banner" }, "This prediction was withdrawn. Do not rely on it.");
   }
   return null;

@@ -4,18 +4,19 @@ import * as api from "./api.js";
 import { decidePanel } from "./decide.js";
 import { el, put } from "./dom.js";
 import { itemPanel } from "./item.js";
+import { showNotices } from "./notices.js";
 import { VERDICTS, clock, count, refusal, unit } from "./words.js";
 import { FILTERS, worklistPanel } from "./worklist.js";
 
 const DAYS = 1826;
-const POLL_MS = 20_000, WARN_MS = 60_000, PAGE_SIZE = 50;
+const POLL_MS = 20_000, NOTICES_MS = 3_000, WARN_MS = 60_000, PAGE_SIZE = 50;
 const page = document.getElementById("page"), alarm = document.getElementById("alarm"), status = document.getElementById("status");
 
 const fresh = () => ({ verdict: null, reasons: new Set(), note: "" });
 const state = {
   session: null, filter: "open", lines: null, total: 0, cursor: null, listError: "",
   chosen: null, item: null, itemError: "", timeline: null, timelineError: "", shortRecord: undefined, history: null, days: DAYS,
-  quantity: null, horizon: null, draft: fresh(), head: null, isBusy: false,
+  quantity: null, horizon: null, draft: fresh(), head: null, isBusy: false, notices: null,
 };
 const regions = { list: el("div", { class: "left" }), item: el("div", { id: "item", class: "middle" }), side: el("aside", { class: "right", "aria-label": "Decision and proof" }) };
 
@@ -124,15 +125,28 @@ async function loadHistory() {
   showStatus();
 }
 
+// A stop or a recall must be on the screen within seconds, also over what is open already.
+async function loadNotices() {
+  const notices = await api.notices().catch(() => null);
+  if (!notices || !state.session) return;
+  const before = state.notices;
+  state.notices = notices;
+  if (JSON.stringify(notices) !== JSON.stringify(before)) { showNotices(notices); showStatus(); }
+  if (before && before.stamp !== notices.stamp) await Promise.all([loadList(), state.item && loadItem()]);
+}
+
 async function showStatus() {
   const ready = await api.readiness().catch(() => null);
   put(status,
     ready
-      ? el("span", { class: `pill ${ready.model.is_well ? "well" : "bad"}` }, ready.model.is_well ? `model ${ready.model.detail} · ready` : "model away · predictions wait")
+      ? el("span", { class: `pill ${ready.model.is_well && !isStopped(ready) ? "well" : "bad"}` },
+          ready.model.is_well ? `model ${ready.model.detail} · ${isStopped(ready) ? "stopped" : "ready"}` : "model away · predictions wait")
       : el("span", { class: "pill bad" }, "service not reachable"),
     state.head && el("span", { class: "pill" }, `audit head ${count(state.head.size)}`),
     state.session && el("span", { class: "pill who" }, state.session.display_name, el("button", { type: "button", class: "link", onclick: act.leave }, "Sign out")));
 }
+
+const isStopped = (ready) => (state.notices?.stopped ?? []).some((model) => `${model.name} ${model.version}` === ready.model.detail);
 
 // --- what can be done
 
@@ -160,6 +174,11 @@ const act = {
     const { verdict, reasons, note } = state.draft;
     if (!verdict || state.isBusy) return;
     await changed("sign", { verdict, reasons: [...reasons], note });
+  },
+  lookAgain: async () => {
+    if ((await attempt(() => api.lookAgain(state.chosen))) === null) return;
+    await Promise.all([loadItem(), loadNotices()]);
+    say("Noted that you have looked again.", "good");
   },
   leave: async () => { await attempt(api.signOut); showSignIn(""); },
 };
@@ -219,11 +238,13 @@ function tick() {
 
 setInterval(tick, 1000);
 setInterval(() => { if (state.session && !document.hidden) { loadList(); showStatus(); } }, POLL_MS);
+setInterval(() => { if (state.session && !document.hidden) loadNotices(); }, NOTICES_MS);
 
 // --- signing in
 
 function showSignIn(why) {
-  Object.assign(state, { session: null, chosen: null, item: null, lines: null, timeline: null, history: null, head: null, draft: fresh() });
+  Object.assign(state, { session: null, chosen: null, item: null, lines: null, timeline: null, history: null, head: null, draft: fresh(), notices: null });
+  showNotices(null);
   say("");
   const failure = el("p", { class: "failure", role: "alert" }, why);
   const name = el("input", { type: "text", id: "name", name: "name", autocomplete: "username", required: true, maxlength: 200 });
@@ -261,7 +282,7 @@ async function start() {
   put(page, regions.list, regions.item, regions.side, help);
   draw.list(); draw.item(); draw.side();
   showStatus();
-  await loadList();
+  await Promise.all([loadList(), loadNotices()]);
   const linked = new URLSearchParams(location.hash.slice(1)).get("review") ?? state.lines?.[0]?.review.review_id;
   if (linked && state.session) await act.open(linked);
 }

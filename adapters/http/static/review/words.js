@@ -111,6 +111,11 @@ export const CHIPS = [
   ["other", "other"],
 ];
 
+export const CONCERNS = {
+  safety: "for safety", performance: "it is worse than it should be", data: "what it rests on was wrong",
+  drift: "patients or practice have changed", replaced: "another model takes its place", other: "for another reason",
+};
+
 export const named = (pairs, value) => (pairs.find(([key]) => key === value) ?? [value, value])[1];
 
 export function refusal(error) {

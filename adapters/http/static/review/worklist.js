@@ -2,6 +2,7 @@
 
 import { el, svg } from "./dom.js";
 import { now } from "./api.js";
+import { relookChip, tagOf } from "./notices.js";
 import { ago, because, count, dashed, percent, plural, who } from "./words.js";
 
 export const FILTERS = [
@@ -9,6 +10,7 @@ export const FILTERS = [
   ["mine", "mine", "mine=true&state=claimed"],
   ["abstained", "abstained", "abstained=true"],
   ["signed", "signed", "state=signed"],
+  ["relook", "look again", "relook=true&state=signed"],
 ];
 
 const EMPTY = {
@@ -16,6 +18,7 @@ const EMPTY = {
   mine: "You hold no review. Open one and press c to claim it.",
   abstained: "The model has answered every open question.",
   signed: "Nothing is signed yet.",
+  relook: "No signed review needs another look.",
 };
 
 export function worklistPanel(state, act) {
@@ -26,7 +29,7 @@ export function worklistPanel(state, act) {
       state.lines && el("small", {}, `${count(state.lines.length)} of ${count(state.total)}`)),
     el("div", { class: "chips", role: "group", "aria-label": "Show" },
       FILTERS.map(([key, text]) =>
-        el("button", { type: "button", class: "chip", "aria-pressed": String(state.filter === key), onclick: () => act.filter(key) }, text))),
+        el("button", { type: "button", class: "chip", "aria-pressed": String(state.filter === key), onclick: () => act.filter(key) }, text, key === "relook" && relookChip(state.notices)))),
     body(state, act),
     el("p", { class: "keys" }, "j / k move · c claim · e extend · 1–4 decide · ? keys"),
   );
@@ -58,7 +61,7 @@ function row(line, state, act) {
       "data-review": review.review_id, onclick: (event) => { event.preventDefault(); act.open(review.review_id); } },
     el("span", { class: "line-who" }, who(line.patient, { brief: true })),
     el("span", { class: "line-what" },
-      line.headline ?? "No risk is read out", el("small", {}, [standing(review), line.horizon && dashed(line.horizon.label)].filter(Boolean).join(" · "))),
+      line.headline ?? "No risk is read out", el("small", {}, [standing(review), line.horizon && dashed(line.horizon.label)].filter(Boolean).join(" · ")), tagOf(line)),
     line.estimate === null
       ? el("em", { class: "line-withheld", title: line.withheld ? because(line.withheld) : "" }, "withheld")
       : meter(line.estimate),
