@@ -47,6 +47,9 @@ ALLOWED_FIELDS = frozenset(
         "num_events",
         "num_quarantined",
         "num_waiting",
+        "num_unsequenced",
+        "oldest_seconds",
+        "worker",
         "model",
         "device",
     }

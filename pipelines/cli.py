@@ -21,6 +21,7 @@ _GROUPS = (
     "audit",
     "benchmarks",
     "clinicians",
+    "health",
     "ledger",
     "quarantine",
 )

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
 from adapters.assembly import keys
 from adapters.assembly.database import database_url
+from adapters.assembly.health import free_disk, health_limits
 from adapters.care_plans.reader import read_library
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
 from adapters.db.engine import create_engine
+from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
@@ -25,6 +28,7 @@ from adapters.http.signatures import StandardWebhooks
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
 from adapters.nabla.signature import SignatureCheck
+from adapters.operations.metrics import ModelMetrics
 from adapters.settings import Settings
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
@@ -47,6 +51,7 @@ def create(settings: Settings, url: str) -> FastAPI:
     summaries = Summaries(engine)
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
+    operating, registry = Operating(engine), CollectorRegistry()
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -65,7 +70,9 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                models=HttpModelServer(model_url, settings.model_timeout_ms / 1000),
+                models=HttpModelServer(
+                    model_url, settings.model_timeout_ms / 1000, watch=ModelMetrics(registry)
+                ),
                 library=read_library(),
             ),
             audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
@@ -81,7 +88,11 @@ def create(settings: Settings, url: str) -> FastAPI:
             static_facts=summaries.static_facts,
             census=summaries.backlog,
             model_fingerprint=models.fingerprint,
+            operating=operating,
+            free_disk=lambda: free_disk(settings.data_dir),
             limits=Limits(max_webhook_bytes=settings.max_webhook_bytes),
+            health_limits=health_limits(settings),
+            registry=registry,
         )
     )
 

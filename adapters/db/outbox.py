@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, case, func, or_, select, text, up
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import messages
+from adapters.operations.metrics import EXPIRED_LEASES
 from clinical.errors import NotFoundError
 from clinical.services.messages import GivenUp, Message, MessageKind
 
@@ -55,7 +56,7 @@ class SqlOutbox:
     def claim(self, limit: int, now: datetime, lease: timedelta) -> list[Message]:
         """Take due messages whose lease is free, for `lease`; two claimers never share one."""
         due = (
-            select(messages.c.message_id)
+            select(messages.c.message_id, messages.c.leased_until.is_not(None).label("was_lost"))
             .where(
                 messages.c.state.in_(_OWED),
                 messages.c.due_at <= now,
@@ -66,12 +67,14 @@ class SqlOutbox:
             .with_for_update(skip_locked=True)
             .cte("due")
         )
-        rows = self._connection.execute(
+        statement = (
             update(messages)
-            .where(messages.c.message_id.in_(select(due.c.message_id)))
+            .where(messages.c.message_id == due.c.message_id)
             .values(leased_until=now + lease, fence=messages.c.fence + 1)
-            .returning(messages)
-        ).mappings()
+            .returning(messages, due.c.was_lost)
+        )
+        rows = self._connection.execute(statement).mappings().all()
+        EXPIRED_LEASES.inc(sum(row["was_lost"] for row in rows))
         return sorted((_message(row) for row in rows), key=lambda m: (m.created_at, m.message_id))
 
     def start(self, message_id: UUID, now: datetime, lease: timedelta) -> Message | None:

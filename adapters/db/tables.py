@@ -86,6 +86,7 @@ messages = Table(
     Column("fence", Integer, nullable=False, server_default=text("0")),
     Column("last_error_code", Text),
     Column("finished_at", _moment),
+    Column("trace", Text),  # in which it was owed: a W3C traceparent, where traces are kept
     # One unstarted message per key; done ones may pile up.
     Index(
         "uq_messages_coalesce_key_waiting",
@@ -98,6 +99,18 @@ messages = Table(
         "due_at",
         postgresql_where=text("state IN ('waiting', 'started')"),
     ),
+    Index("ix_messages_given_up", "finished_at", postgresql_where=text("state = 'given_up'")),
+)
+
+# One row a worker, written over every few seconds: what a web process can know of the workers.
+worker_heartbeats = Table(
+    "worker_heartbeats",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("heard_at", _moment, nullable=False, server_default=text("now()")),
+    Column("relay_trouble", Text, nullable=False),
+    Column("num_unsequenced", Integer, nullable=False),
+    Column("oldest_unsequenced_seconds", Double, nullable=False),
 )
 
 patients = Table(

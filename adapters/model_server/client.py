@@ -14,7 +14,8 @@ from typing import ClassVar
 import httpx
 
 from adapters.model_server import wire
-from clinical.errors import Loudness, RejectedError
+from adapters.operations.metrics import Unwatched, WatchesModel
+from clinical.errors import ClinicalError, Loudness, RejectedError
 from clinical.prediction.memory import (
     Answered,
     DamagedMemoryError,
@@ -86,8 +87,10 @@ class HttpModelServer:
         timeout_seconds: float,
         *,
         transport: httpx.BaseTransport | None = None,
+        watch: WatchesModel | None = None,
     ) -> None:
-        """Open nothing yet: the first question connects."""
+        """Open nothing yet: the first question connects. `watch` is told of every question."""
+        self._watch = watch or Unwatched()
         self._client = httpx.Client(
             base_url=base_url,
             timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 2.0)),
@@ -135,6 +138,7 @@ class HttpModelServer:
         _require_answer_to(request, timeline, forecast.capsule)
         if not is_sound(forecast):
             raise MalformedAnswerError("the answer holds something that is no number")
+        self._watch.answered(forecast.abstention.reason.value if forecast.abstention else "")
         return forecast
 
     def answer(
@@ -159,6 +163,8 @@ class HttpModelServer:
         _require_answer_to(request, timeline, answered.forecast.capsule)
         if not is_sound(answered.forecast) or not _are_sound(answered.memories, timeline):
             raise MalformedAnswerError("the answer does not hold together")
+        abstention = answered.forecast.abstention
+        self._watch.answered(abstention.reason.value if abstention else "")
         return answered
 
     def plannable(self, actions: tuple[str, ...]) -> tuple[bool, ...]:
@@ -194,6 +200,20 @@ class HttpModelServer:
         return comparison
 
     def _ask(self, path: str, question: bytes) -> wire.Answer:
+        """The answer of the model process, and a word to the watch how it went."""
+        began, outcome = time.perf_counter(), "answered"
+        try:
+            answer = self._sent(path, question)
+            if isinstance(answer, wire.Refusal):
+                outcome = "refused"
+        except ClinicalError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._watch.asked(path.strip("/"), outcome, time.perf_counter() - began)
+        return answer
+
+    def _sent(self, path: str, question: bytes) -> wire.Answer:
         if len(question) > wire.MAX_QUESTION_BYTES:
             raise QuestionTooLargeError("the timeline is larger than the model process takes")
         try:

@@ -6,12 +6,13 @@ arrives twice, late, or after it was done, is as good as any other.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from adapters import telemetry
+from adapters.operations.metrics import Unwatched, WatchesWork
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import ClinicalError, OperationalError, RejectedError
 from clinical.review.review import StaleVersionError
@@ -52,6 +53,7 @@ class Bench:
     identities: Identities
     lease: timedelta
     work: Mapping[MessageKind, Work]
+    watch: WatchesWork = field(default_factory=Unwatched)
 
 
 def attempt(bench: Bench, message_id: UUID) -> Outcome:
@@ -67,8 +69,10 @@ def attempt(bench: Bench, message_id: UUID) -> Outcome:
     if message is None:
         return Outcome.NOTHING_TO_DO
     act = Act(actor=ACTOR, at=started_at, request_id=str(message_id))
+    bench.watch.began(str(message_id))
     outcome, error = _try(bench, message, act)
     seconds = (bench.clock.now() - started_at).total_seconds()
+    bench.watch.attempted(str(message_id), message.kind.value, outcome.value, seconds)
     _say(message, outcome, error, duration_ms=round(1000 * seconds, 1))
     return outcome
 

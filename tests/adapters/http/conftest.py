@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
+from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
@@ -204,6 +205,8 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
         "static_facts": summaries.static_facts,
         "census": summaries.backlog,
         "model_fingerprint": model.fingerprint,
+        "operating": Operating(engine),
+        "free_disk": lambda: 1 << 40,
         "limits": Limits(max_webhook_bytes=MAX_BYTES),
     }
     return WebDependencies(**(given | changes))
