@@ -25,12 +25,12 @@ def health(
     process: Annotated[Process, typer.Argument(help="Which process is asked about.")],
 ) -> None:
     """Say how a process and what it needs are; status 1 if anything of it is not well."""
-    from adapters.assembly import health as assembly  # noqa: PLC0415
+    from adapters.assembly import probes  # noqa: PLC0415
 
     ask = {
-        Process.WEB: assembly.of_web,
-        Process.WORKER: assembly.of_worker,
-        Process.MODEL: assembly.of_model,
+        Process.WEB: probes.of_web,
+        Process.WORKER: probes.of_worker,
+        Process.MODEL: probes.of_model,
     }
     with told_in_words():
         parts = ask[process]()
