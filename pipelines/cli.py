@@ -19,6 +19,7 @@ _GROUPS = (
     "training",
     "icu",
     "audit",
+    "backup",
     "benchmarks",
     "clinicians",
     "health",

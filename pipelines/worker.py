@@ -19,6 +19,7 @@ from kombu.entity import Exchange, Queue
 
 from adapters import telemetry
 from adapters.assembly.worker import Broker, Parts, WorkerProcess
+from adapters.operations import tracing
 from clinical.errors import OperationalError
 from clinical.services.messages import MessageKind
 from pipelines import folder_transport
@@ -78,6 +79,7 @@ def run(process: WorkerProcess, *, say_ready: Callable[[], None]) -> int:
     app = create_app(process.broker, process.open_parts)
     _run_relay_beside(app, process, say_ready)
     signals.setup_logging.connect(_leave_logging_alone)
+    signals.worker_process_shutdown.connect(_send_last_spans)
     worker = app.Worker(
         hostname=f"worker-{os.getpid()}",
         concurrency=process.concurrency,
@@ -182,6 +184,11 @@ def _run_relay_beside(app: Celery, process: WorkerProcess, say_ready: Callable[[
 
 def _leave_logging_alone(**_about: object) -> None:
     """Connected so that Celery does not set up logging of its own."""
+
+
+def _send_last_spans(**_about: object) -> None:
+    """Connected so that what a child did last is seen, too."""
+    tracing.flush()
 
 
 _SETTINGS: dict[str, Any] = {

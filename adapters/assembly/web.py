@@ -28,6 +28,7 @@ from adapters.http.signatures import StandardWebhooks
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
 from adapters.nabla.signature import SignatureCheck
+from adapters.operations import tracing
 from adapters.operations.metrics import ModelMetrics
 from adapters.settings import Settings
 from clinical.services.audit import AuditService
@@ -121,14 +122,18 @@ def run() -> None:
     settings = Settings()
     # uvicorn stops in good order and then raises the signal again: leave, instead of being killed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    tracing.configure("web", settings.traces_endpoint)
     with database_url(settings) as url:
-        uvicorn.run(
-            create(settings, url),
-            host=settings.web_host,
-            port=settings.web_port,
-            log_config=None,  # lines go through telemetry's allow-list
-            access_log=False,  # paths may carry the ids of EHR records
-            server_header=False,
-            limit_concurrency=_MAX_REQUESTS_AT_ONCE,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-        )
+        try:
+            uvicorn.run(
+                create(settings, url),
+                host=settings.web_host,
+                port=settings.web_port,
+                log_config=None,  # lines go through telemetry's allow-list
+                access_log=False,  # paths may carry the ids of EHR records
+                server_header=False,
+                limit_concurrency=_MAX_REQUESTS_AT_ONCE,
+                timeout_graceful_shutdown=_STOP_SECONDS,
+            )
+        finally:
+            tracing.flush()

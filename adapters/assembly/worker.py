@@ -22,6 +22,7 @@ from adapters.fhir.client import FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
+from adapters.operations import tracing
 from adapters.operations.health import HealthLimits
 from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, WorkerMetrics
 from adapters.operations.serving import Served
@@ -117,6 +118,7 @@ def models(settings: Settings, watch: WatchesModel | None = None) -> HttpModelSe
 
 def open_parts(settings: Settings, database_url: str, watch: WatchesWork | None = None) -> Parts:
     """Everything a process of the worker needs, with connections of its own."""
+    tracing.configure("worker", settings.traces_endpoint)
     clock, identities = SystemClock(), TimeOrderedIdentities()
     engine = create_engine(database_url, pool_size=2)
     open_unit_of_work = unit_of_work_factory(engine)

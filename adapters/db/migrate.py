@@ -46,6 +46,12 @@ def newest() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
+def is_known(revision: str | None) -> bool:
+    """Whether this code knows how to go on from that revision."""
+    scripts = ScriptDirectory.from_config(_config())
+    return revision in {script.revision for script in scripts.walk_revisions()}
+
+
 def _migrate(url: str, run: Callable[[Config], None]) -> None:
     engine = create_engine(url, pool_size=1)
     try:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, case, func, or_, select, text, up
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import messages
+from adapters.operations import tracing
 from adapters.operations.metrics import EXPIRED_LEASES
 from clinical.errors import NotFoundError
 from clinical.services.messages import GivenUp, Message, MessageKind
@@ -41,6 +42,7 @@ class SqlOutbox:
                 created_at=message.created_at,
                 due_at=message.created_at,
                 attempts=message.attempts,
+                trace=message.trace or tracing.traceparent() or None,
             )
             .on_conflict_do_nothing(
                 # A literal: a bound value would not match the index once the statement is prepared.
@@ -192,4 +194,5 @@ def _message(row: RowMapping) -> Message:
         coalesce_key=row["coalesce_key"],
         parameters=row["parameters"],
         attempts=row["attempts"],
+        trace=row["trace"] or "",
     )

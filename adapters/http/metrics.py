@@ -46,8 +46,7 @@ class WebMetrics:
 
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        known = method if method in _METHODS else "other"
-        self._seconds.labels(route, known, str(status)).observe(seconds)
+        self._seconds.labels(route, known(method), str(status)).observe(seconds)
 
     def delivered(self, door: str, *, is_new: bool) -> None:
         """Count a delivery that was taken in."""
@@ -57,6 +56,11 @@ class WebMetrics:
         """The text that Prometheus reads, and its media type."""
         text, media_type = exposition(self.registry)
         return text + exposition(self._others)[0], media_type
+
+
+def known(method: str) -> str:
+    """The method of a request, or `other`: a client may send any word."""
+    return method if method in _METHODS else "other"
 
 
 class _Census:

@@ -16,6 +16,7 @@ from adapters.http.errors import PreconditionRequiredError, problem, request_id_
 from adapters.http.items import decision_of, item_of, line_of, status_of
 from adapters.http.lanes import lanes_of, since_days
 from adapters.http.sessions import FromOurPage, Session, SignedInClinician, act_of
+from adapters.operations import tracing
 from clinical.prediction.prediction import Prediction
 from clinical.review.decision import Decision
 from clinical.review.review import HeldByAnotherError, Review, ReviewState, StaleVersionError
@@ -172,6 +173,7 @@ def claim(
 ) -> schemas.ReviewStatus | Response:
     """Take the review for a while; claiming it again extends the lease."""
     act = act_of(session, request, given)
+    _join_trace(review_id, given)
     try:
         review = given.reviews.claim(review_id, act, expected_version=expected)
     except HeldByAnotherError as error:
@@ -221,6 +223,7 @@ def sign(
     given: Given,
 ) -> schemas.DecisionShape:
     """Close the review with a decision, which cannot be changed afterwards."""
+    _join_trace(review_id, given)
     review, decision = given.reviews.sign(
         review_id,
         act_of(session, request, given),
@@ -231,6 +234,12 @@ def sign(
     )
     _moved(review, session, response, given)
     return decision_of(decision)
+
+
+def _join_trace(review_id: UUID, given: WebDependencies) -> None:
+    """A review is signed hours after its prediction was made: a trace of its own, joined by a link."""
+    if tracing.is_on():
+        tracing.link(given.operating.trace_of_review(review_id))
 
 
 def _moved(

@@ -12,8 +12,10 @@ from array import array
 from typing import ClassVar
 
 import httpx
+from opentelemetry.trace import SpanKind
 
 from adapters.model_server import wire
+from adapters.operations import tracing
 from adapters.operations.metrics import Unwatched, WatchesModel
 from clinical.errors import ClinicalError, Loudness, RejectedError
 from clinical.prediction.memory import (
@@ -202,15 +204,17 @@ class HttpModelServer:
     def _ask(self, path: str, question: bytes) -> wire.Answer:
         """The answer of the model process, and a word to the watch how it went."""
         began, outcome = time.perf_counter(), "answered"
+        name = path.strip("/")
         try:
-            answer = self._sent(path, question)
+            with tracing.span(f"model {name}", SpanKind.CLIENT, question=name):
+                answer = self._sent(path, question)
             if isinstance(answer, wire.Refusal):
                 outcome = "refused"
         except ClinicalError as error:
             outcome = error.code
             raise
         finally:
-            self._watch.asked(path.strip("/"), outcome, time.perf_counter() - began)
+            self._watch.asked(name, outcome, time.perf_counter() - began)
         return answer
 
     def _sent(self, path: str, question: bytes) -> wire.Answer:

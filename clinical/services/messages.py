@@ -16,7 +16,10 @@ class MessageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One item of work. While one with the same `coalesce_key` waits unstarted, another adds nothing."""
+    """One item of work. While one with the same `coalesce_key` waits unstarted, another adds nothing.
+
+    `trace` joins it with what caused it, where somebody keeps traces; the work does not depend on it.
+    """
 
     message_id: UUID
     kind: MessageKind
@@ -25,6 +28,7 @@ class Message:
     coalesce_key: str
     parameters: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
+    trace: str = ""
 
 
 MAX_ATTEMPTS = 5

@@ -11,7 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from opentelemetry.trace import SpanKind
+
 from adapters import telemetry
+from adapters.operations import tracing
 from adapters.operations.metrics import Unwatched, WatchesWork
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import ClinicalError, OperationalError, RejectedError
@@ -70,11 +73,27 @@ def attempt(bench: Bench, message_id: UUID) -> Outcome:
         return Outcome.NOTHING_TO_DO
     act = Act(actor=ACTOR, at=started_at, request_id=str(message_id))
     bench.watch.began(str(message_id))
-    outcome, error = _try(bench, message, act)
+    outcome, error = _traced(bench, message, act)
     seconds = (bench.clock.now() - started_at).total_seconds()
     bench.watch.attempted(str(message_id), message.kind.value, outcome.value, seconds)
     _say(message, outcome, error, duration_ms=round(1000 * seconds, 1))
     return outcome
+
+
+def _traced(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception | None]:
+    with tracing.span(
+        message.kind.value,
+        SpanKind.CONSUMER,
+        parent=message.trace,
+        message_id=str(message.message_id),
+        message_kind=message.kind.value,
+        attempts=message.attempts,
+    ) as span:
+        outcome, error = _try(bench, message, act)
+        if error is not None:
+            tracing.failed(span, error)
+        tracing.say(span, outcome=outcome.value)
+    return outcome, error
 
 
 def _try(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception | None]:
