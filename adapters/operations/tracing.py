@@ -57,7 +57,7 @@ _TRACES = _Traces()
 
 def configure(process: str, endpoint: str | None) -> None:
     """Send the spans of this process to `endpoint`; without one, none are made. Again does nothing."""
-    if endpoint is None or _TRACES.pid == os.getpid():
+    if endpoint is None or (_TRACES.provider is not None and _TRACES.pid == os.getpid()):
         return
     # Where no traces are kept nothing of this is loaded.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
@@ -83,7 +83,7 @@ def is_on() -> bool:
 
 def flush() -> None:
     """Send what was not sent yet; for a process that is about to end."""
-    if _TRACES.provider is not None:
+    if _TRACES.provider is not None and _TRACES.pid == os.getpid():
         _TRACES.provider.shutdown()
         _TRACES.provider = None
 
