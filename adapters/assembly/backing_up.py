@@ -111,6 +111,7 @@ def back_up(folder: Path, shipped_checkpoint: Path, data_dir: Path | None = None
         "revision": stored.revision,
         "head": None if stored.head is None else [stored.head.size, stored.head.root.hex()],
         "rows": stored.counts,
+        "triggers": stored.triggers,
         "ledger_key": log_key,
         "model": {
             "manifest_digest": _digest(checkpoint / _MANIFEST),
@@ -171,7 +172,7 @@ def restore(
         return Restored(
             log=log.verify(),
             head=None if head is None else TreeHead(head[0], bytes.fromhex(head[1])),
-            is_complete=manifest["rows"] == held.counts,
+            is_complete=(manifest["rows"], manifest["triggers"]) == (held.counts, held.triggers),
             unguarded=unguarded,
             has_ledger_key=keys.notary(settings).key.to_text() == manifest["ledger_key"],
             checkpoint=_restored_checkpoint(folder, settings.data_dir),

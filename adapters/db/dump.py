@@ -31,6 +31,12 @@ _GUARDED = text(
     WHERE tgname = 'append_only' AND tgenabled IN ('O', 'A')
     """
 )
+_TRIGGERS = text(
+    """
+    SELECT concat_ws(' ', relname, tgname, tgenabled) FROM pg_trigger
+    JOIN pg_class ON pg_class.oid = tgrelid WHERE NOT tgisinternal ORDER BY 1
+    """
+)
 _OTHERS = text(
     """
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
@@ -48,11 +54,12 @@ class DumpFailedError(ClinicalError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What a database holds: its schema's revision, the newest head of its log, rows by table."""
+    """What a database holds: its schema's revision, the newest head of its log, rows by table, and guards."""
 
     revision: str | None
     head: TreeHead | None
     counts: dict[str, int]
+    triggers: list[str]  # table, name, and whether it is enabled
 
 
 @contextmanager
@@ -131,6 +138,7 @@ def stored(connection: Connection) -> Stored:
             table: int(connection.scalar(text(f'SELECT count(*) FROM "{table}"')) or 0)  # noqa: S608
             for table in sorted(set(metadata.tables) - _FLEETING)
         },
+        triggers=list(connection.execute(_TRIGGERS).scalars()),
     )
 
 

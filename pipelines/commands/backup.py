@@ -57,7 +57,7 @@ def restore(
     )
     typer.echo(f"audit head {log.head.size} {log.head.root.hex()}")
     if not found.is_complete:
-        typer.echo("NOT complete: the rows are not those that were backed up", err=True)
+        typer.echo("NOT complete: rows or triggers are not those that were backed up", err=True)
     for table in found.unguarded:
         typer.echo(f"NOT guarded: {table} no longer refuses change", err=True)
     if not found.has_ledger_key:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from tests.adapters.model_server.builders import question
 from tests.journeys.bundles import bundle, observation, patient
 from tests.journeys.test_outages import Ward, said
 from tests.journeys.visitor import deliver
-from tests.stack import free_ports, is_live, wait_until
+from tests.stack import CLINICAL, Started, free_ports, is_live, wait_until
 
 pytestmark = pytest.mark.integration
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
@@ -68,6 +69,7 @@ def test_web_answers_everything_that_it_stored(ward: Ward) -> None:
         with ThreadPoolExecutor(8) as pool:
             sending = [pool.submit(send, sender) for sender in range(8)]
             wait_until(lambda: list(outcomes.values()).count("202") >= 40)
+            assert _health(web, "web") == 0
             assert web.stop() == 0
             for each in sending:
                 each.result()
@@ -147,8 +149,18 @@ def test_the_model_answers_every_question_that_it_took(ward: Ward) -> None:
         with ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(ask) for _ in range(4)]
             wait_until(lambda: outcomes.count("200") >= 8)
+            assert _health(model, "model") == 0
             assert model.stop() == 0
             for each in asking:
                 each.result()
         assert model.wait_until_none_is_alive(seconds=5) == []
     assert set(outcomes) == {"200", "refused"}
+    assert _health(model, "model") == 1
+
+
+def _health(started: Started, process: str) -> int:
+    """The status with which `clinical health` ends, asked with the same settings."""
+    program = [*CLINICAL, "health", process]
+    return subprocess.run(
+        program, env=started.environment, cwd=started.output.parent, check=False
+    ).returncode
