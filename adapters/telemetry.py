@@ -56,7 +56,7 @@ ALLOWED_FIELDS = frozenset(
 )
 
 # When a counter was made is of no use to anybody, and doubles what is scraped.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 DROPPED_FIELDS = Counter(
     "clinical_log_fields_dropped", "Log fields left out because they are not on the allow-list."

@@ -154,7 +154,9 @@ def test_the_model_answers_every_question_that_it_took(ward: Ward) -> None:
             for each in asking:
                 each.result()
         assert model.wait_until_none_is_alive(seconds=5) == []
-    assert set(outcomes) == {"200", "refused"}
+    # While it ends it says that it is not available, which the worker waits out.
+    assert set(outcomes) <= {"200", "503", "refused"}
+    assert outcomes.count("200") >= 8
     assert _health(model, "model") == 1
 
 
