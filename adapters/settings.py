@@ -44,6 +44,15 @@ class Settings(BaseSettings):
     """Likewise, where the disk of the embedded database has so little room left."""
 
     worker_concurrency: int = 1
+    worker_stop_seconds: float = 15.0
+    """A worker told to stop gives back at once what is not done by then."""
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: int = 0
+    """Where the worker serves metrics and health; 0: nowhere."""
+    merge_delay_limit_seconds: float = 300.0
+    """An audit entry that waits longer for its leaf raises an alarm; longer than any piece of work takes."""
+    traces_endpoint: str | None = None
+    """Where traces go (OTLP over HTTP, such as `http://host:4318/v1/traces`); none: none are kept."""
     lease_seconds: float = 120.0
     """How long a message may be worked on before another worker may take it."""
     is_write_back_on: bool = False

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, disable_created_metrics
 
 from clinical.errors import ClinicalError
 
@@ -49,10 +49,16 @@ ALLOWED_FIELDS = frozenset(
         "num_events",
         "num_quarantined",
         "num_waiting",
+        "num_unsequenced",
+        "oldest_seconds",
+        "worker",
         "model",
         "device",
     }
 )
+
+# When a counter was made is of no use to anybody, and doubles what is scraped.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 DROPPED_FIELDS = Counter(
     "clinical_log_fields_dropped", "Log fields left out because they are not on the allow-list."

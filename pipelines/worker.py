@@ -19,15 +19,17 @@ from kombu.entity import Queue
 
 from adapters import telemetry
 from adapters.assembly.worker import Broker, Parts, WorkerProcess
+from adapters.operations import tracing
 from clinical.errors import OperationalError
 from clinical.services.messages import MessageKind
 from clinical.services.quarantine import QuarantineService
 from clinical.services.reaping import ReapingService
 from pipelines import folder_transport
+from pipelines.beside import Beside
 from pipelines.tasks import intake, prediction, writeback
 from pipelines.tasks.attempt import Bench, attempt
 from pipelines.tasks.dead_letters import Bury, drain
-from pipelines.tasks.outbox import Relay
+from pipelines.tasks.outbox import Relay, Unwatched, Watch
 from pipelines.tasks.queues import DEAD_QUEUE, QUEUE, dead_queue, exchange
 from pipelines.tasks.reaper import Reaper
 
@@ -74,14 +76,16 @@ def bench(parts: Parts) -> Bench:
             MessageKind.PREDICT: lambda *what: prediction.predict(parts.predictions, *what),
             MessageKind.WRITE_BACK: lambda *what: writeback.tell(parts.write_backs, *what),
         },
+        watch=parts.watch,
     )
 
 
 def run(process: WorkerProcess, *, say_ready: Callable[[], None]) -> int:
     """Work until told to stop; the exit code."""
     app = create_app(process.broker, process.open_parts)
-    _run_relay_beside(app, process.open_parts, say_ready)
+    _run_relay_beside(app, process, say_ready)
     signals.setup_logging.connect(_leave_logging_alone)
+    signals.worker_process_shutdown.connect(_send_last_spans)
     worker = app.Worker(
         hostname=f"worker-{os.getpid()}",
         concurrency=process.concurrency,
@@ -95,9 +99,10 @@ def run(process: WorkerProcess, *, say_ready: Callable[[], None]) -> int:
     return int(worker.exitcode or 0)
 
 
-def relay(app: Celery, parts: Parts) -> Relay:
+def relay(app: Celery, parts: Parts, watch: Watch | None = None) -> Relay:
     """The relay that publishes to this app's queue."""
     return Relay(
+        watch=watch or Unwatched(),
         open_unit_of_work=parts.open_unit_of_work,
         clock=parts.clock,
         audit=parts.audit,
@@ -188,17 +193,19 @@ class _PerProcess:
         return self._made[pid]
 
 
-def _run_relay_beside(
-    app: Celery, open_parts: Callable[[], Parts], say_ready: Callable[[], None]
-) -> None:
+def _run_relay_beside(app: Celery, process: WorkerProcess, say_ready: Callable[[], None]) -> None:
     """Run the relay in a thread of the main process from when the pool has been forked."""
     relays: list[Relay] = []
+    besides: list[Beside] = []
 
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def start(**_about: object) -> None:
         if relays:  # ready again after the broker was lost
             return
-        relays.append(relay(app, open_parts()))
+        parts = process.open_parts()
+        besides.append(Beside(process, parts))
+        relays.append(relay(app, parts, besides[0].watch))
+        besides[0].start()
         threading.Thread(target=relays[0].run, name="relay", daemon=True).start()
         say_ready()
 
@@ -206,10 +213,17 @@ def _run_relay_beside(
     def stop(**_about: object) -> None:
         for running in relays:
             running.stopping.set()
+        for beside in besides:
+            beside.stop()
 
 
 def _leave_logging_alone(**_about: object) -> None:
     """Connected so that Celery does not set up logging of its own."""
+
+
+def _send_last_spans(**_about: object) -> None:
+    """Connected so that what a child did last is seen, too."""
+    tracing.flush()
 
 
 _SETTINGS: dict[str, Any] = {

@@ -31,6 +31,7 @@ class Started:
         self.output = folder / f"{arguments[0]}-{self.mark[:6]}.log"
         self.environment = {
             "PATH": os.defpath,
+            "PYTHONPATH": str(Path(__file__).parents[1]),  # the code beside these tests
             "HOME": str(folder),
             _MARK: self.mark,
             "CLINICAL_DATA_DIR": str(folder / "data"),

@@ -142,7 +142,7 @@ def running(
     given = {name: value for name, value in chosen.items() if value is not None}
     settings = _with_secrets(_with_places(settings.model_copy(update=given)), site)
     with ExitStack() as stack:
-        stack.enter_context(_alone_in(settings.data_dir))
+        stack.enter_context(alone_in(settings.data_dir))
         signals = stack.enter_context(_signals_raise())
         family = stack.enter_context(_family(settings, signals))
         # The model needs no database, and is the slowest to come up.
@@ -304,7 +304,8 @@ def _signals_raise() -> Iterator[_Signals]:
 
 
 @contextmanager
-def _alone_in(data_dir: Path) -> Iterator[None]:
+def alone_in(data_dir: Path) -> Iterator[None]:
+    """Nothing else runs on the data folder for as long as the block does; raises AlreadyRunningError."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "supervisor.lock").open("a") as lock:
         try:

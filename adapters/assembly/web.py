@@ -9,14 +9,17 @@ from collections.abc import Mapping
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
+from adapters.assembly.health import free_disk, health_limits
 from adapters.care_plans.reader import read_library
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
 from adapters.db.engine import create_engine
+from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
@@ -26,6 +29,8 @@ from adapters.http.signatures import StandardWebhooks
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
 from adapters.nabla.signature import SignatureCheck
+from adapters.operations import tracing
+from adapters.operations.metrics import ModelMetrics
 from adapters.settings import Settings
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
@@ -53,6 +58,7 @@ def create(settings: Settings, url: str) -> FastAPI:
     summaries = Summaries(engine)
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
+    operating, registry = Operating(engine), CollectorRegistry()
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -72,7 +78,9 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                models=HttpModelServer(model_url, settings.model_timeout_ms / 1000),
+                models=HttpModelServer(
+                    model_url, settings.model_timeout_ms / 1000, watch=ModelMetrics(registry)
+                ),
                 library=read_library(),
                 is_first_model_trusted=settings.is_first_model_trusted,
             ),
@@ -92,10 +100,14 @@ def create(settings: Settings, url: str) -> FastAPI:
             static_facts=summaries.static_facts,
             census=summaries.backlog,
             model_fingerprint=models.fingerprint,
+            operating=operating,
+            free_disk=lambda: free_disk(settings.data_dir),
             limits=Limits(
                 max_webhook_bytes=settings.max_webhook_bytes,
                 max_webhooks_at_once=settings.max_webhooks_at_once,
             ),
+            health_limits=health_limits(settings),
+            registry=registry,
         )
     )
 
@@ -124,14 +136,18 @@ def run() -> None:
     settings = Settings()
     # uvicorn stops in good order and then raises the signal again: leave, instead of being killed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    tracing.configure("web", settings.traces_endpoint)
     with database_url(settings) as url:
-        uvicorn.run(
-            create(settings, url),
-            host=settings.web_host,
-            port=settings.web_port,
-            log_config=None,  # lines go through telemetry's allow-list
-            access_log=False,  # paths may carry the ids of EHR records
-            server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-        )
+        try:
+            uvicorn.run(
+                create(settings, url),
+                host=settings.web_host,
+                port=settings.web_port,
+                log_config=None,  # lines go through telemetry's allow-list
+                access_log=False,  # paths may carry the ids of EHR records
+                server_header=False,
+                limit_concurrency=_MAX_CONNECTIONS,
+                timeout_graceful_shutdown=_STOP_SECONDS,
+            )
+        finally:
+            tracing.flush()

@@ -5,21 +5,28 @@ Knows which class implements which port. Does not know the broker beyond where i
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
+from adapters.assembly.health import health_limits
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import create_engine
+from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
+from adapters.operations import tracing
+from adapters.operations.health import HealthLimits
+from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, WorkerMetrics
+from adapters.operations.serving import Served
+from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
@@ -62,6 +69,8 @@ class Parts:
     ledger: LedgerService
     shedding: SheddingService
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
+    operating: Operating
+    watch: WatchesWork = field(default_factory=Unwatched)
 
 
 def broker(settings: Settings) -> Broker:
@@ -100,18 +109,21 @@ def _meds_reader() -> Reader:
     return MedsReader()
 
 
-def models(settings: Settings) -> HttpModelServer:
+def models(settings: Settings, watch: WatchesModel | None = None) -> HttpModelServer:
     """The model process, over HTTP."""
     return HttpModelServer(
         f"http://{settings.model_host}:{settings.model_port}",
         settings.model_timeout_ms / 1000 + _EXTRA_SECONDS,
+        watch=watch,
     )
 
 
-def open_parts(settings: Settings, database_url: str) -> Parts:
+def open_parts(settings: Settings, database_url: str, watch: WatchesWork | None = None) -> Parts:
     """Everything a process of the worker needs, with connections of its own."""
+    tracing.configure("worker", settings.traces_endpoint)
     clock, identities = SystemClock(), TimeOrderedIdentities()
-    open_unit_of_work = unit_of_work_factory(create_engine(database_url, pool_size=2))
+    engine = create_engine(database_url, pool_size=2)
+    open_unit_of_work = unit_of_work_factory(engine)
     return Parts(
         open_unit_of_work=open_unit_of_work,
         clock=clock,
@@ -127,7 +139,7 @@ def open_parts(settings: Settings, database_url: str) -> Parts:
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            models=models(settings),
+            models=models(settings, watch),
             is_first_model_trusted=settings.is_first_model_trusted,
         ),
         write_backs=WriteBackService(
@@ -140,6 +152,8 @@ def open_parts(settings: Settings, database_url: str) -> Parts:
         ledger=keys.ledger(settings, open_unit_of_work, clock),
         shedding=load.shedding(settings, open_unit_of_work),
         open_doorbell=lambda: open_doorbell(database_url),
+        operating=Operating(engine),
+        watch=watch or Unwatched(),
     )
 
 
@@ -150,6 +164,11 @@ class WorkerProcess:
     broker: Broker
     concurrency: int
     open_parts: Callable[[], Parts]
+    tallies: TallyPipe
+    metrics: WorkerMetrics
+    served: Served | None  # where metrics and health are told, if anywhere
+    limits: HealthLimits
+    stop_seconds: float
 
 
 @contextmanager
@@ -157,9 +176,17 @@ def process(*, concurrency: int | None = None) -> Iterator[WorkerProcess]:
     """A worker process by the settings."""
     telemetry.configure("worker")
     settings = Settings()
+    port = settings.worker_metrics_port
+    served = Served(settings.worker_metrics_host, port) if port else None
+    tallies = TallyPipe()
     with database_url(settings) as url:
         yield WorkerProcess(
             broker=broker(settings),
             concurrency=concurrency or settings.worker_concurrency,
-            open_parts=lambda: open_parts(settings, url),
+            open_parts=lambda: open_parts(settings, url, tallies),
+            tallies=tallies,
+            metrics=WorkerMetrics(),
+            served=served,
+            limits=health_limits(settings),
+            stop_seconds=settings.worker_stop_seconds,
         )

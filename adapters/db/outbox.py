@@ -31,6 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.tables import messages
+from adapters.operations import tracing
+from adapters.operations.metrics import EXPIRED_LEASES
 from clinical.errors import NotFoundError
 from clinical.services.messages import (
     Backlog,
@@ -78,6 +80,7 @@ class SqlOutbox:
             due_at=self._now,
             attempts=message.attempts,
             priority=message.urgency.value,
+            trace=message.trace or tracing.traceparent() or None,
         )
         statement: Executable = added.on_conflict_do_update(
             # A literal: a bound value would not match the index once the statement is prepared.
@@ -97,7 +100,7 @@ class SqlOutbox:
     ) -> list[Message]:
         """Take due messages whose lease is free, for `lease`; two claimers never share one."""
         due = (
-            select(messages.c.message_id)
+            select(messages.c.message_id, messages.c.leased_until.is_not(None).label("was_lost"))
             .where(
                 _IS_OWED,
                 messages.c.priority <= least.value,
@@ -109,12 +112,14 @@ class SqlOutbox:
             .with_for_update(skip_locked=True)
             .cte("due")
         )
-        rows = self._connection.execute(
+        statement = (
             update(messages)
-            .where(messages.c.message_id.in_(select(due.c.message_id)))
+            .where(messages.c.message_id == due.c.message_id)
             .values(leased_until=self._now + lease, is_held=False, fence=messages.c.fence + 1)
-            .returning(messages, self._age)
-        ).mappings()
+            .returning(messages, self._age, due.c.was_lost)
+        )
+        rows = self._connection.execute(statement).mappings().all()
+        EXPIRED_LEASES.inc(sum(row["was_lost"] for row in rows))
         return sorted(
             (_message(row) for row in rows), key=lambda m: (m.urgency, m.created_at, m.message_id)
         )
@@ -326,4 +331,5 @@ def _message(row: RowMapping) -> Message:
         urgency=Urgency(row["priority"]),
         fence=row["fence"],
         age=row["age"],
+        trace=row["trace"] or "",
     )

@@ -31,6 +31,7 @@ from adapters.db.tables import (
     second_looks,
     write_backs,
 )
+from adapters.operations import tracing
 from clinical.errors import NotFoundError
 from clinical.review.decision import Decision, Reason, Verdict
 from clinical.review.review import Review, ReviewState, StaleVersionError
@@ -49,6 +50,7 @@ class SqlReviews:
     def add(self, review: Review) -> None:
         """Store a new review."""
         self._connection.execute(insert(reviews).values(asdict(review)))
+        tracing.note("review opened", review_id=str(review.review_id))
 
     def get(self, review_id: UUID) -> Review:
         """The review as it stands; raises NotFoundError."""

@@ -104,6 +104,7 @@ messages = Table(
     Column("priority", SmallInteger, nullable=False, server_default=text("0")),
     # Whether whoever has the lease is at work; else the id only lies in the broker.
     Column("is_held", Boolean, nullable=False, server_default=text("false")),
+    Column("trace", Text),  # in which it was owed: a W3C traceparent, where traces are kept
     # One unstarted message per key; done ones may pile up.
     Index(
         "uq_messages_coalesce_key_waiting",
@@ -123,6 +124,7 @@ messages = Table(
         "subject_id",
         postgresql_where=text("state <> 'done' OR kind = 'review.write_back'"),
     ),
+    Index("ix_messages_given_up", "finished_at", postgresql_where=text("state = 'given_up'")),
 )
 
 # What the broker would not deliver any more: which bytes and why, never the bytes.
@@ -137,6 +139,17 @@ dead_letters = Table(
     Column("first_at", _moment, nullable=False),
     Column("last_at", _moment, nullable=False),
     Index(None, "message_id"),
+)
+
+# One row a worker, written over every few seconds: what a web process can know of the workers.
+worker_heartbeats = Table(
+    "worker_heartbeats",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("heard_at", _moment, nullable=False, server_default=text("now()")),
+    Column("relay_trouble", Text, nullable=False),
+    Column("num_unsequenced", Integer, nullable=False),
+    Column("oldest_unsequenced_seconds", Double, nullable=False),
 )
 
 patients = Table(

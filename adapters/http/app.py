@@ -32,7 +32,7 @@ def create_app(deps: WebDependencies) -> FastAPI:
     # The interactive documentation pages of the framework load scripts from elsewhere.
     app = FastAPI(title="clinical-jepa", version="1", docs_url=None, redoc_url=None)
     app.state.dependencies = deps
-    app.state.metrics = WebMetrics(deps.census)
+    app.state.metrics = WebMetrics(deps.census, deps.operating.figures, deps.registry)
     app.state.sign_ins = sessions.SignIns(deps)
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
     for room in (webhooks, sessions, reviews, notices, similar, plans, audit, ledger, health):

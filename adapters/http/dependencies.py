@@ -4,13 +4,16 @@ Knows the shapes of what it is given. Does not know who implements them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
+from adapters.operations.figures import OperatingFigures
+from adapters.operations.health import HealthLimits
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
@@ -66,6 +69,20 @@ class StaticFacts(Protocol):
     def __call__(self, patient_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Event]]: ...
 
 
+class Operating(Protocol):
+    """What waits and who is at work, and where the schema stands; raises StorageUnavailableError."""
+
+    def figures(self) -> OperatingFigures: ...
+
+    def schema(self) -> tuple[str | None, str | None]:
+        """The revision of the database, and the newest that the code knows."""
+        ...
+
+    def trace_of_review(self, review_id: UUID) -> str:
+        """The traceparent of the work that made the review's prediction; empty where none is kept."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What is refused, and how much is returned."""
@@ -82,7 +99,8 @@ class Limits:
 class WebDependencies:
     """Everything the web face is given. Verifiers are by site: a site without one has no such door.
 
-    `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
+    `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
+    what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
     RejectedError where the bytes are no callback. `model_fingerprint` raises
     ModelUnavailableError.
     """
@@ -107,7 +125,11 @@ class WebDependencies:
     static_facts: StaticFacts
     census: Callable[[], Mapping[str, int]]
     model_fingerprint: Callable[[], ModelFingerprint]
+    operating: Operating
+    free_disk: Callable[[], int]
     limits: Limits
+    health_limits: HealthLimits = field(default_factory=HealthLimits)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 async def given_dependencies(request: Request) -> WebDependencies:

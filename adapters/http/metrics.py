@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from adapters.operations.figures import OperatingFigures
+from adapters.operations.metrics import OperatingCollector, exposition
 from adapters.telemetry import DROPPED_FIELDS
+from clinical.errors import ClinicalError
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
@@ -15,9 +17,15 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 class WebMetrics:
     """The measures of one web process."""
 
-    def __init__(self, census: Callable[[], Mapping[str, int]]) -> None:
-        """`census` is asked at every scrape."""
+    def __init__(
+        self,
+        census: Callable[[], Mapping[str, int]],
+        figures: Callable[[], OperatingFigures],
+        others: CollectorRegistry,
+    ) -> None:
+        """`census` and `figures` are asked at every scrape; `others` holds what is measured elsewhere."""
         self.registry = CollectorRegistry()
+        self._others = others
         self._seconds = Histogram(
             "clinical_http_request_seconds",
             "Time to answer, by route template.",
@@ -34,11 +42,11 @@ class WebMetrics:
         self.registry.register(DROPPED_FIELDS)
         ProcessCollector(registry=self.registry)
         self.registry.register(_Census(census))
+        self.registry.register(OperatingCollector(figures))
 
     def observe(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        known = method if method in _METHODS else "other"
-        self._seconds.labels(route, known, str(status)).observe(seconds)
+        self._seconds.labels(route, known(method), str(status)).observe(seconds)
 
     def delivered(self, door: str, *, is_new: bool) -> None:
         """Count a delivery that was taken in."""
@@ -46,7 +54,13 @@ class WebMetrics:
 
     def exposition(self) -> tuple[bytes, str]:
         """The text that Prometheus reads, and its media type."""
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+        text, media_type = exposition(self.registry)
+        return text + exposition(self._others)[0], media_type
+
+
+def known(method: str) -> str:
+    """The method of a request, or `other`: a client may send any word."""
+    return method if method in _METHODS else "other"
 
 
 class _Census:
@@ -56,7 +70,11 @@ class _Census:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """How much is stored, by name."""
         family = GaugeMetricFamily("clinical_stored", "How many are stored.", labels=["what"])
-        for name, count in self._census().items():
+        try:
+            counts = self._census()
+        except ClinicalError:  # told by `clinical_database_up`; the counters are told all the same
+            return
+        for name, count in counts.items():
             family.add_metric([name], count)
         yield family
 

@@ -6,11 +6,13 @@ them may carry patient data.
 
 from time import perf_counter
 
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.http.errors import problem
-from adapters.http.metrics import WebMetrics
+from adapters.http.metrics import WebMetrics, known
+from adapters.operations import tracing
 from adapters.telemetry import error_fields, logger
 from clinical.errors import ClinicalError
 from clinical.services.ports import Identities
@@ -41,6 +43,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _CLIENT_WENT_AWAY = 499
+_BROKEN = 500
 
 
 class Surroundings:
@@ -70,12 +73,29 @@ class Surroundings:
                 headers.setdefault("Cache-Control", "no-cache" if is_file else "no-store")
             await send(message)
 
+        with tracing.span("request", SpanKind.SERVER, parent="", request_id=request_id) as span:
+            await self._answer(scope, receive, send_with_headers, statuses)
+            route = getattr(scope.get("route"), "path", "none")
+            status = statuses[0] if statuses else _CLIENT_WENT_AWAY
+            _name(span, known(scope["method"]), route, status)
+        self.metrics.observe(route, scope["method"], status, perf_counter() - began)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, statuses: list[int]
+    ) -> None:
+        request_id = scope["clinical_request_id"]
         try:
-            await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive, send)
         except Exception as error:  # noqa: BLE001 - the last lid: nothing of it may reach anybody
             _log.error("request broke", request_id=request_id, **error_fields(error))
             if not statuses:
-                await problem(ClinicalError, request_id)(scope, receive, send_with_headers)
-        route = getattr(scope.get("route"), "path", "none")
-        status = statuses[0] if statuses else _CLIENT_WENT_AWAY
-        self.metrics.observe(route, scope["method"], status, perf_counter() - began)
+                await problem(ClinicalError, request_id)(scope, receive, send)
+
+
+def _name(span: Span, method: str, route: str, status: int) -> None:
+    """By the template of the route: the path itself may carry the id of an EHR record."""
+    span.update_name(f"{method} {route}")
+    said = {"http.request.method": method, "http.route": route}
+    tracing.say(span, **said, **{"http.response.status_code": status})
+    if status >= _BROKEN:
+        span.set_status(Status(StatusCode.ERROR))

@@ -19,6 +19,7 @@ from adapters.http.lanes import lanes_of, since_days
 from adapters.http.notice_schemas import WarningShape
 from adapters.http.notices import warnings_of
 from adapters.http.sessions import FromOurPage, Session, SignedInClinician, act_of
+from adapters.operations import tracing
 from clinical.prediction.prediction import Prediction
 from clinical.review.decision import Decision
 from clinical.review.review import HeldByAnotherError, Review, ReviewState, StaleVersionError
@@ -189,6 +190,7 @@ def claim(
 ) -> schemas.ReviewStatus | Response:
     """Take the review for a while; claiming it again extends the lease."""
     act = act_of(session, request, given)
+    _join_trace(review_id, given)
     try:
         review = given.reviews.claim(review_id, act, expected_version=expected)
     except HeldByAnotherError as error:
@@ -238,6 +240,7 @@ def sign(
     given: Given,
 ) -> schemas.DecisionShape:
     """Close the review with a decision, which cannot be changed afterwards."""
+    _join_trace(review_id, given)
     review, decision = given.reviews.sign(
         review_id,
         act_of(session, request, given),
@@ -248,6 +251,12 @@ def sign(
     )
     _moved(review, session, response, given)
     return decision_of(decision)
+
+
+def _join_trace(review_id: UUID, given: WebDependencies) -> None:
+    """A review is signed hours after its prediction was made: a trace of its own, joined by a link."""
+    if tracing.is_on():
+        tracing.link(given.operating.trace_of_review(review_id))
 
 
 def _moved(

@@ -427,10 +427,27 @@ class Part(Shape):
     detail: str
 
 
+class Able(Shape):
+    """What can be done now, each by itself."""
+
+    take_deliveries: bool
+    understand_deliveries: bool
+    predict: bool
+    review: bool
+    prove: bool
+
+
 class Ready(Shape):
-    """Whether work can be done: `degraded` takes deliveries in and owes the rest."""
+    """Whether work can be done: `degraded` takes deliveries in and lets reviews be signed."""
 
     status: Literal["ready", "degraded", "unavailable"]
+    can: Able
     database: Part
+    revision: Part
+    worker: Part
+    broker: Part
     model: Part
+    ledger: Part
+    disk: Part
+    model_digest: str | None
     outbox_backlog: int | None

@@ -9,9 +9,12 @@ import time
 from typing import ClassVar
 
 import httpx
+from opentelemetry.trace import SpanKind
 
 from adapters.model_server import soundness, wire
-from clinical.errors import Loudness, RejectedError
+from adapters.operations import tracing
+from adapters.operations.metrics import Unwatched, WatchesModel
+from clinical.errors import ClinicalError, Loudness, RejectedError
 from clinical.prediction.memory import (
     Answered,
     DamagedMemoryError,
@@ -87,8 +90,10 @@ class HttpModelServer:
         timeout_seconds: float,
         *,
         transport: httpx.BaseTransport | None = None,
+        watch: WatchesModel | None = None,
     ) -> None:
-        """Open nothing yet: the first question connects."""
+        """Open nothing yet: the first question connects. `watch` is told of every question."""
+        self._watch = watch or Unwatched()
         self._client = httpx.Client(
             base_url=base_url,
             timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 2.0)),
@@ -135,7 +140,7 @@ class HttpModelServer:
             raise _as_error(answer)
         if not isinstance(answer, wire.ForecastAnswer):
             raise MalformedAnswerError("the model process did not answer with a forecast")
-        return self._sound(answer.forecast, request, timeline)
+        return self._told(self._sound(answer.forecast, request, timeline))
 
     def answer(
         self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None
@@ -155,7 +160,7 @@ class HttpModelServer:
             raise _as_error(answer)
         if not isinstance(answer, wire.RememberingAnswer):
             raise MalformedAnswerError("the model process did not answer with a forecast")
-        forecast = self._sound(answer.answered.forecast, request, timeline)
+        forecast = self._told(self._sound(answer.answered.forecast, request, timeline))
         if forecast is not answer.answered.forecast:
             return Answered(forecast)  # what a model remembers that cannot count is not kept
         if not soundness.are_of(answer.answered.memories, timeline):
@@ -194,6 +199,11 @@ class HttpModelServer:
             raise MalformedAnswerError("the comparison does not hold together")
         return comparison
 
+    def _told(self, forecast: Forecast) -> Forecast:
+        """The same, after a word to the watch what came of it."""
+        self._watch.answered(forecast.abstention.reason.value if forecast.abstention else "")
+        return forecast
+
     def _sound(
         self, forecast: Forecast, request: PredictionRequest, timeline: Timeline
     ) -> Forecast:
@@ -217,6 +227,22 @@ class HttpModelServer:
             raise ForeignAnswerError("the answer is of another model than the one that serves")
 
     def _ask(self, path: str, question: bytes) -> wire.Answer:
+        """The answer of the model process, and a word to the watch how it went."""
+        began, outcome = time.perf_counter(), "answered"
+        name = path.strip("/")
+        try:
+            with tracing.span(f"model {name}", SpanKind.CLIENT, question=name):
+                answer = self._sent(path, question)
+            if isinstance(answer, wire.Refusal):
+                outcome = "refused"
+        except ClinicalError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._watch.asked(name, outcome, time.perf_counter() - began)
+        return answer
+
+    def _sent(self, path: str, question: bytes) -> wire.Answer:
         if len(question) > wire.MAX_QUESTION_BYTES:
             raise QuestionTooLargeError("the timeline is larger than the model process takes")
         try:

@@ -6,12 +6,16 @@ arrives twice, late, or after it was done, is as good as any other.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from opentelemetry.trace import SpanKind
+
 from adapters import telemetry
+from adapters.operations import tracing
+from adapters.operations.metrics import Unwatched, WatchesWork
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import ClinicalError, OperationalError, RejectedError
 from clinical.prediction.registry import ModelNotInUseError
@@ -55,6 +59,7 @@ class Bench:
     identities: Identities
     lease: timedelta
     work: Mapping[MessageKind, Work]
+    watch: WatchesWork = field(default_factory=Unwatched)
 
 
 def attempt(bench: Bench, message_id: UUID, *, takes_over: bool = True) -> Outcome:
@@ -72,14 +77,32 @@ def attempt(bench: Bench, message_id: UUID, *, takes_over: bool = True) -> Outco
     if message is None:
         return Outcome.NOTHING_TO_DO
     act = Act(actor=ACTOR, at=started_at, request_id=str(message_id))
+    bench.watch.began(str(message_id))
     try:
         with heartbeat(bench.open_unit_of_work, message, bench.lease):
-            outcome, error = _try(bench, message, act)
+            outcome, error = _traced(bench, message, act)
     except TakenOverError as late:
         outcome, error = Outcome.REFUSED, late
     seconds = (bench.clock.now() - started_at).total_seconds()
+    bench.watch.attempted(str(message_id), message.kind.value, outcome.value, seconds)
     _say(message, outcome, error, duration_ms=round(1000 * seconds, 1))
     return outcome
+
+
+def _traced(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception | None]:
+    with tracing.span(
+        message.kind.value,
+        SpanKind.CONSUMER,
+        parent=message.trace,
+        message_id=str(message.message_id),
+        message_kind=message.kind.value,
+        attempts=message.attempts,
+    ) as span:
+        outcome, error = _try(bench, message, act)
+        if error is not None:
+            tracing.failed(span, error)
+        tracing.say(span, outcome=outcome.value)
+    return outcome, error
 
 
 def _try(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception | None]:

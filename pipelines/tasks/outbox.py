@@ -55,6 +55,38 @@ class Doorbell(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Is told how the relay is doing."""
+
+    def went_well(self) -> None:
+        """A turn was finished: database and broker were reached."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """A turn broke."""
+        ...
+
+    def published(self, count: int) -> None:
+        """So many ids were handed to the broker."""
+        ...
+
+    def signed(self) -> None:
+        """A new head of the audit log was signed."""
+        ...
+
+
+class Unwatched:
+    """Nobody wants to know."""
+
+    def went_well(self) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+    def published(self, count: int) -> None: ...
+
+    def signed(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
     """Publishes until stopped, whatever breaks meanwhile; also gives audit entries their leaves, and signs the head."""
@@ -70,6 +102,7 @@ class Relay:
     open_line: Callable[[], AbstractContextManager[Line]]
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
     stopping: threading.Event = field(default_factory=threading.Event)
+    watch: Watch = field(default_factory=Unwatched)
 
     def run(self) -> None:
         """Work until `stopping` is set; an error is waited out and everything opened again."""
@@ -79,8 +112,10 @@ class Relay:
                 with self.open_doorbell() as doorbell, self.open_line() as line:
                     while not self.stopping.is_set():
                         self.turn(line, doorbell)
+                        self.watch.went_well()
                         num_failures = 0
             except Exception as error:  # noqa: BLE001 - the relay outlives database and broker
+                self.watch.failed(error)
                 num_failures += 1
                 seconds = min(0.25 * 2 ** min(num_failures, 10), _LONGEST_BACK_OFF_SECONDS)
                 fields = telemetry.error_fields(error)
@@ -91,7 +126,8 @@ class Relay:
         """Sequence, publish what fits, then wait for news, at most until the next sweep."""
         began = time.monotonic()
         self.audit.sequence()
-        self.ledger.publish()
+        if self.ledger.publish():
+            self.watch.signed()
         num_buried = line.drain(self.quarantine.bury)
         if num_buried:
             _LOG.warning("dead letters buried", num_buried=num_buried)
@@ -118,5 +154,6 @@ class Relay:
                 line.publish(message.message_id)
             uow.commit()
         if messages:
+            self.watch.published(len(messages))
             _LOG.info("published", num_published=len(messages))
         return len(messages) == room

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
+import httpx
 import pytest
 
 from adapters.clock import SystemClock, TimeOrderedIdentities
@@ -13,6 +14,7 @@ from clinical.prediction.request import Purpose
 from clinical.review.review import ReviewState
 from clinical.services.intake import Intake
 from clinical.services.replay import ReplayService
+from tests.adapters.operations.test_dashboard import OF_THE_MODEL_PROCESS
 from tests.journeys.conftest import Running
 from tests.stack import wait_until
 
@@ -85,3 +87,10 @@ def test_a_question_about_the_past_is_answered_from_what_was_known_then(
     assert prediction.forecast.capsule.input_digest == timeline.cut(as_of).input_digest
     with site.open_unit_of_work() as uow:
         assert len(uow.reviews.open_for(sample_patient)) == 1
+
+
+def test_the_model_process_exports_what_the_dashboard_asks_for(
+    site: Running, sample_patient: UUID
+) -> None:
+    told = httpx.get(f"{site.model_url}/metrics", timeout=10, trust_env=False).text
+    assert [name for name in OF_THE_MODEL_PROCESS if f"\n{name}" not in told] == []

@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
+from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
@@ -224,6 +225,8 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
         "static_facts": summaries.static_facts,
         "census": summaries.backlog,
         "model_fingerprint": model.fingerprint,
+        "operating": Operating(engine),
+        "free_disk": lambda: 1 << 40,
         "limits": Limits(max_webhook_bytes=MAX_BYTES),
     }
     return WebDependencies(**(given | changes))
@@ -235,6 +238,7 @@ def served(app: FastAPI) -> Iterator[httpx.Client]:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", free_port()))
+        listener.listen()  # so that a client that is faster than the server waits
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
         server = uvicorn.Server(config)
         thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

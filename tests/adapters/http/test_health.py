@@ -8,34 +8,96 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from adapters.db import migrate
 from adapters.db.engine import create_engine
+from adapters.db.operating import Operating
 from adapters.http.app import create_app
+from adapters.operations.figures import Unsequenced
 from tests.adapters.http.conftest import Stage, StageClock, dependencies, served
-from tests.adapters.http.stage import StagedModel
+from tests.adapters.http.stage import FINGERPRINT, StagedModel
 
 pytestmark = pytest.mark.integration
 
 
-def test_ready_names_the_model_and_what_is_owed(stage: Stage) -> None:
+FAR_TOO_LONG = 86_400.0
+
+
+def _beat(stage: Stage, trouble: str = "", unsequenced: Unsequenced | None = None) -> None:
+    """A worker says how it goes."""
+    Operating(stage.engine).beat("worker-1", trouble, unsequenced or Unsequenced())
+
+
+def test_ready_names_every_part_the_model_and_what_is_owed(stage: Stage) -> None:
+    _beat(stage)
     answer = stage.get("/health/ready")
-    assert (answer.status_code, answer.json()) == (
-        200,
-        {
-            "status": "ready",
-            "database": {"is_well": True, "detail": "answers"},
-            "model": {"is_well": True, "detail": "staged 1.0"},
-            "outbox_backlog": 0,
-        },
-    )
+    said = answer.json()
+    assert (answer.status_code, said["status"], said["outbox_backlog"]) == (200, "ready", 0)
+    assert all(said["can"].values())
+    assert said["model"] == {"is_well": True, "detail": "staged 1.0"}
+    assert said["model_digest"] == FINGERPRINT.manifest_digest
+    assert said["revision"]["detail"] == migrate.newest()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "unsequenced", "bad", "lost"),
+    [
+        ("OperationalError", Unsequenced(), "broker", {"understand_deliveries", "predict"}),
+        (
+            "",
+            Unsequenced(num=1, oldest_seconds=FAR_TOO_LONG),
+            "ledger",
+            {"prove"},
+        ),
+    ],
+)
+def test_what_a_worker_says_is_told_and_what_it_costs(
+    stage: Stage, trouble: str, unsequenced: Unsequenced, bad: str, lost: set[str]
+) -> None:
+    _beat(stage, trouble, unsequenced)
+    answer = stage.get("/health/ready")
+    said = answer.json()
+    assert (answer.status_code, said["status"]) == (200, "degraded")
+    assert not said[bad]["is_well"]
+    assert {name for name, is_able in said["can"].items() if not is_able} == lost
+
+
+def test_without_a_worker_deliveries_are_taken_in_and_reviews_signed(stage: Stage) -> None:
+    answer = stage.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["worker"] == {"is_well": False, "detail": "worker.silent"}
+    able = {name for name, is_able in answer.json()["can"].items() if is_able}
+    assert able == {"take_deliveries", "review"}
 
 
 def test_without_the_model_it_is_degraded_and_still_takes_deliveries(stage: Stage) -> None:
+    _beat(stage)
     stage.model.is_away = True
     answer = stage.get("/health/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert answer.json()["model"] == {"is_well": False, "detail": "model.unavailable"}
+    can = answer.json()["can"]
+    assert (can["take_deliveries"], can["understand_deliveries"], can["predict"]) == (1, 1, 0)
     stage.sign_in()
     assert stage.get("/v1/models/current").status_code == 503
+
+
+def test_a_database_of_another_schema_is_unavailable_and_says_which(
+    engine: Engine, database_url: str
+) -> None:
+    migrate.downgrade(database_url, "-1")
+    with served(create_app(dependencies(engine, StageClock(), StagedModel()))) as client:
+        answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+    assert answer.json()["database"]["is_well"]
+    assert "schema.behind" in answer.json()["revision"]["detail"]
+
+
+def test_a_disk_that_is_nearly_full_is_told(engine: Engine) -> None:
+    deps = dependencies(engine, StageClock(), StagedModel(), free_disk=lambda: 1024)
+    with served(create_app(deps)) as client:
+        answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["disk"] == {"is_well": False, "detail": "disk.full: 0 MiB free"}
 
 
 @pytest.fixture
@@ -54,6 +116,7 @@ def test_without_the_database_it_is_unavailable_but_lives(cut_off: httpx.Client)
     assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
     assert answer.json()["outbox_backlog"] is None
     assert "nobody" not in answer.text
+    assert "clinical_database_up 0.0" in cut_off.get("/metrics").text
 
 
 def test_what_breaks_says_nothing_but_its_request_id(
