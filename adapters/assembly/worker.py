@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
@@ -108,10 +110,10 @@ def models(settings: Settings) -> HttpModelServer:
     )
 
 
-def open_parts(settings: Settings, database_url: str) -> Parts:
-    """Everything a process of the worker needs, with connections of its own."""
+def open_parts(settings: Settings, database_url: str, engine: Engine | None = None) -> Parts:
+    """Everything a process of the worker needs, with connections of its own unless an engine is given."""
     clock, identities = SystemClock(), TimeOrderedIdentities()
-    open_unit_of_work = unit_of_work_factory(create_engine(database_url, pool_size=2))
+    open_unit_of_work = unit_of_work_factory(engine or create_engine(database_url, pool_size=2))
     return Parts(
         open_unit_of_work=open_unit_of_work,
         clock=clock,

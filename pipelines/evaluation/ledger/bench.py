@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adapters.assembly.database import folder_of
 from adapters.assembly.worker import Parts, open_parts
@@ -54,7 +55,8 @@ def _rows(
     found = costs.rounds(
         settings, url, num_rounds=size.num_rounds, seconds=size.round_seconds, say=say
     )
-    engine, parts = create_engine(url), open_parts(settings, url)
+    engine = create_engine(url)
+    parts = open_parts(settings, url, engine)
     try:
         say(f"Entries, {size.entries_per_second:.0f} a second …")
         waits = delay.delays(
@@ -142,7 +144,7 @@ def _proof_rows(short: reading.Proofs, long: reading.Proofs) -> list[BenchmarkRo
         f"Proofs of entries drawn from {long.num_leaves:,} leaves, one after the other on one "
         f"connection; beside it the same from {short.num_leaves:,} leaves."
     )
-    shared = {
+    shared: dict[str, Any] = {
         "clock": SystemClock(),
         "n": len(long.seconds),
         "seeds": (SEED,),

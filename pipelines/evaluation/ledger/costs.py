@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import psycopg
 from sqlalchemy import Engine, make_url, text
+from typing_extensions import override
 
 from adapters.assembly.worker import Parts, open_parts
 from adapters.db.engine import create_engine
@@ -51,6 +52,7 @@ class _NoLog:
 
 
 class _Unaudited(SqlUnitOfWork):
+    @override
     def __enter__(self) -> Self:
         super().__enter__()
         log: Any = _NoLog()
@@ -64,7 +66,7 @@ def rounds(
     """Measure by turns, the order changing, on the database at `url` and a copy without triggers."""
     found = []
     with _copy_without_triggers(url) as other, _engine(url) as ours, _engine(other) as theirs:
-        parts = open_parts(settings, url)
+        parts = open_parts(settings, url, ours)
         audited = replace(parts.intake, open_unit_of_work=unit_of_work_factory(ours))
         bare = replace(parts.intake, open_unit_of_work=lambda: _Unaudited(theirs))
         _received_per_second(parts, audited, seconds / 2)

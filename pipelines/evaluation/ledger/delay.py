@@ -31,7 +31,7 @@ def delays(
     seconds: float,
 ) -> list[float]:
     """Seconds from an entry's commit until a signed head covers it, for each entry written."""
-    parts = open_parts(settings, url)
+    parts = open_parts(settings, url, engine)
     with _relay_beside(settings, url, folder), _heads(engine) as heads:
         # Once the relay is at work, and not while it loads its program.
         _write(parts, per_second=1, seconds=1)
