@@ -1,8 +1,8 @@
 """`clinical bench intake`: signed webhooks at a steady rate to a whole site, and what becomes of them.
 
-Open loop: each is to be sent at its moment, and its time counts from then, whether or not a sender was
-free. Sixteen senders as an EHR would have, on the machine of the site itself. Knows how to ask from
-outside and to read the database afterwards.
+Each is to be sent at its moment by a sender that is free: sixteen as an EHR would have, on the machine
+of the site itself. How late it was sent because none was free is kept apart from how long the answer
+took. Knows how to ask from outside and to read the database afterwards.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from sqlalchemy import Engine, text
 from adapters.assembly.worker import Parts
 from pipelines.demo import SignedWebhook
 
-_NUM_SENDERS = 16
+NUM_SENDERS = 16
 _LOOK_SECONDS = 0.5
 _ACCEPTED = 202
 
@@ -40,13 +40,14 @@ _PREDICTIONS = text(
 
 @dataclass(slots=True, kw_only=True)
 class Load:
-    """What came of one rate: seconds from the moment of sending, and the work owed as it went on."""
+    """What came of one rate: seconds until the answer, how late it was sent, and the work owed meanwhile."""
 
     per_second: float
     num_sent: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     num_refused_without_a_moment: int = 0
     acks: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
     backlog: list[int] = field(default_factory=list)
     stored: list[float] = field(default_factory=list)
     num_without_prediction: int = 0
@@ -66,7 +67,14 @@ class Load:
         return sum(each <= seconds for each in self.stored) / max(self.num_accepted, 1)
 
 
-def send(parts: Parts, webhook: SignedWebhook, *, per_second: float, seconds: float) -> Load:
+def send(
+    parts: Parts,
+    webhook: SignedWebhook,
+    *,
+    per_second: float,
+    seconds: float,
+    num_senders: int = NUM_SENDERS,
+) -> Load:
     """Send at this rate for so long."""
     with parts.open_unit_of_work() as uow:
         patients = [
@@ -83,11 +91,13 @@ def send(parts: Parts, webhook: SignedWebhook, *, per_second: float, seconds: fl
                 due = began + number / per_second
                 time.sleep(max(0.0, due - time.perf_counter()))
                 body = _heart_rate(parts, patients[number % len(patients)], number)
+                sent = time.perf_counter()
                 answer = webhook.send(client, str(parts.identities.new()), body)
                 with lock:
-                    _note(load, answer, time.perf_counter() - due)
+                    load.late.append(sent - due)
+                    _note(load, answer, time.perf_counter() - sent)
 
-    lanes = [threading.Thread(target=lane) for _ in range(_NUM_SENDERS)]
+    lanes = [threading.Thread(target=lane) for _ in range(num_senders)]
     for each in lanes:
         each.start()
     while any(each.is_alive() for each in lanes):

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.assembly.database import folder_of
-from adapters.assembly.worker import Parts, open_parts
+from adapters.assembly.measuring import Place, fresh_place
+from adapters.assembly.worker import Parts
 from adapters.clock import SystemClock
-from adapters.db.embedded import EmbeddedPostgres
 from adapters.db.engine import create_engine
-from adapters.db.migrate import upgrade
-from adapters.settings import Settings
 from clinical.audit.entry import Act, AuditKind
 from pipelines.evaluation.benchmark_file import BenchmarkRow, Better, measured
 from pipelines.evaluation.ledger import costs, delay, reading
@@ -41,27 +38,21 @@ class Size:
 
 def run(size: Size, *, say: Callable[[str], None]) -> list[BenchmarkRow]:
     """Measure; the rows `ledger.commit_cost`, `.merge_delay_p99_ms`, `.proof_p99_ms`, `.proofs_per_s`, `.verify_entries_per_s`."""
-    with tempfile.TemporaryDirectory(prefix="clinical-bench-") as temporary:
-        folder = Path(temporary)
-        settings = Settings().model_copy(update={"data_dir": folder / "data", "database_url": None})
-        with EmbeddedPostgres(folder_of(settings)) as server:
-            upgrade(server.url)
-            return _rows(settings, server.url, folder, size, say)
+    with (
+        tempfile.TemporaryDirectory(prefix="clinical-bench-") as temporary,
+        fresh_place(Path(temporary)) as place,
+    ):
+        return _rows(place, Path(temporary), size, say)
 
 
-def _rows(
-    settings: Settings, url: str, folder: Path, size: Size, say: Callable[[str], None]
-) -> list[BenchmarkRow]:
-    found = costs.rounds(
-        settings, url, num_rounds=size.num_rounds, seconds=size.round_seconds, say=say
-    )
-    engine = create_engine(url)
-    parts = open_parts(settings, url, engine)
+def _rows(place: Place, folder: Path, size: Size, say: Callable[[str], None]) -> list[BenchmarkRow]:
+    found = costs.rounds(place, num_rounds=size.num_rounds, seconds=size.round_seconds, say=say)
+    engine = create_engine(place.url)
+    parts = place.open_parts(engine)
     try:
         say(f"Entries, {size.entries_per_second:.0f} a second …")
         waits = delay.delays(
-            settings,
-            url,
+            place,
             engine,
             folder,
             per_second=size.entries_per_second,

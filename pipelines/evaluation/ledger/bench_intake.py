@@ -63,7 +63,9 @@ def run(
             if loads[-1].is_sustained:
                 break
         say("Three times as many …")
-        flood = _one(parts, webhook, engine, _OVERLOAD * rates[0], seconds, drain_seconds)
+        flood = _one(
+            parts, webhook, engine, _OVERLOAD * rates[0], seconds, drain_seconds, _OVERLOAD
+        )
         engine.dispose()
     return _rows(loads, flood, seconds, num_patients)
 
@@ -75,9 +77,16 @@ def _one(
     rate: float,
     seconds: float,
     drain_seconds: float,
+    times: int = 1,
 ) -> Load:
     since = parts.clock.now()
-    load = arriving.send(parts, webhook, per_second=rate, seconds=seconds)
+    load = arriving.send(
+        parts,
+        webhook,
+        per_second=rate,
+        seconds=seconds,
+        num_senders=times * arriving.NUM_SENDERS,
+    )
     arriving.wait_until_quiet(parts, drain_seconds)
     arriving.follow(engine, load, since)
     return load
@@ -87,8 +96,8 @@ def _rows(loads: list[Load], flood: Load, seconds: float, num_patients: int) -> 
     first, last = loads[0], loads[-1]
     told = "; ".join(_told(each) for each in [*loads, flood])
     note = (
-        f"Signed webhooks with one Observation each for {num_patients} sample patients, sixteen senders, "
-        f"open loop, {seconds:.0f} s at each rate; senders, embedded PostgreSQL, web, worker and model on "
+        f"Signed webhooks with one Observation each for {num_patients} sample patients, sixteen senders "
+        f"(three times as many in the last), {seconds:.0f} s at each rate; senders, embedded PostgreSQL, web, worker and model on "
         f"the same cores. {told}."
     )
     return [
@@ -104,6 +113,7 @@ def _told(load: Load) -> str:
     if load.acks:
         p50, p99 = (1000 * quantile(load.acks, level, seed=SEED)[0] for level in (0.5, 0.99))
         words.append(f"ack p50 {p50:.0f} ms, p99 {p99:.0f} ms")
+    words.append(f"sent late by {quantile(load.late, 0.99, seed=SEED)[0]:.1f} s at p99")
     words.append(f"owed at the end {load.backlog[-1]} (most {max(load.backlog)})")
     if load.stored:
         p50, p99 = (quantile(load.stored, level, seed=SEED)[0] for level in (0.5, 0.99))

@@ -20,11 +20,11 @@ import psycopg
 from sqlalchemy import Engine, make_url, text
 from typing_extensions import override
 
-from adapters.assembly.worker import Parts, open_parts
+from adapters.assembly.measuring import Place
+from adapters.assembly.worker import Parts
 from adapters.db.engine import create_engine
 from adapters.db.tables import metadata
 from adapters.db.unit_of_work import SqlUnitOfWork, unit_of_work_factory
-from adapters.settings import Settings
 from clinical.audit.entry import Act, AuditEntry
 from clinical.services.delivery import Delivery, Door
 from clinical.services.intake import Intake
@@ -61,17 +61,21 @@ class _Unaudited(SqlUnitOfWork):
 
 
 def rounds(
-    settings: Settings, url: str, *, num_rounds: int, seconds: float, say: Callable[[str], None]
+    place: Place, *, num_rounds: int, seconds: float, say: Callable[[str], None]
 ) -> list[Round]:
-    """Measure by turns, the order changing, on the database at `url` and a copy without triggers."""
+    """Measure by turns, the order changing, on this database and a copy of it without triggers."""
     found = []
-    with _copy_without_triggers(url) as other, _engine(url) as ours, _engine(other) as theirs:
-        parts = open_parts(settings, url, ours)
+    with (
+        _copy_without_triggers(place.url) as other,
+        _engine(place.url) as ours,
+        _engine(other) as theirs,
+    ):
+        parts = place.open_parts(ours)
         audited = replace(parts.intake, open_unit_of_work=unit_of_work_factory(ours))
         bare = replace(parts.intake, open_unit_of_work=lambda: _Unaudited(theirs))
         _received_per_second(parts, audited, seconds / 2)
         _received_per_second(parts, bare, seconds / 2)
-        with _sequencer(settings, url) as runs:
+        with _sequencer(place) as runs:
             for number in range(num_rounds):
                 say(f"Commits, round {number + 1} of {num_rounds} …")
                 rates = {}
@@ -154,19 +158,19 @@ def _copy_without_triggers(url: str) -> Iterator[str]:
 
 
 @contextmanager
-def _sequencer(settings: Settings, url: str) -> Iterator[Event]:
+def _sequencer(place: Place) -> Iterator[Event]:
     """Another process that gives entries their leaves each second while the event is set, as the relay does."""
     context = multiprocessing.get_context("spawn")
     runs, is_over = context.Event(), context.Event()
-    process = context.Process(target=_sequence, args=(settings, url, runs, is_over), daemon=True)
+    process = context.Process(target=_sequence, args=(place, runs, is_over), daemon=True)
     process.start()
     yield runs
     is_over.set()
     process.join(60)
 
 
-def _sequence(settings: Settings, url: str, runs: Event, is_over: Event) -> None:
-    parts = open_parts(settings, url)
+def _sequence(place: Place, runs: Event, is_over: Event) -> None:
+    parts = place.open_parts()
     while not is_over.wait(1.0):
         if runs.is_set():
             parts.audit.sequence()

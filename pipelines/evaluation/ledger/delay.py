@@ -11,9 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import Engine, func, select
 
-from adapters.assembly.worker import Broker, Parts, open_parts
+from adapters.assembly.measuring import Place
+from adapters.assembly.worker import Broker, Parts
 from adapters.db.tables import audit_leaves, audit_signatures
-from adapters.settings import Settings
 from clinical.audit.entry import Act, AuditKind
 from pipelines.worker import create_app, relay
 
@@ -22,8 +22,7 @@ _NUM_WRITERS = 4
 
 
 def delays(
-    settings: Settings,
-    url: str,
+    place: Place,
     engine: Engine,
     folder: Path,
     *,
@@ -31,8 +30,8 @@ def delays(
     seconds: float,
 ) -> list[float]:
     """Seconds from an entry's commit until a signed head covers it, for each entry written."""
-    parts = open_parts(settings, url, engine)
-    with _relay_beside(settings, url, folder), _heads(engine) as heads:
+    parts = place.open_parts(engine)
+    with _relay_beside(place, folder), _heads(engine) as heads:
         # Once the relay is at work, and not while it loads its program.
         _write(parts, per_second=1, seconds=1)
         _wait_until_covered(parts)
@@ -116,16 +115,16 @@ def _places(engine: Engine, entry_ids: list[UUID]) -> dict[UUID, int]:
 
 
 @contextmanager
-def _relay_beside(settings: Settings, url: str, folder: Path) -> Iterator[None]:
+def _relay_beside(place: Place, folder: Path) -> Iterator[None]:
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=_relay, args=(settings, url, folder), daemon=True)
+    process = context.Process(target=_relay, args=(place, folder), daemon=True)
     process.start()
     yield
     process.terminate()
     process.join(60)
 
 
-def _relay(settings: Settings, url: str, folder: Path) -> None:
-    parts = open_parts(settings, url)
+def _relay(place: Place, folder: Path) -> None:
+    parts = place.open_parts()
     app = create_app(Broker(url=None, folder=folder / "broker"), lambda: parts)
     relay(app, parts).run()
