@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
@@ -118,11 +120,16 @@ def models(settings: Settings, watch: WatchesModel | None = None) -> HttpModelSe
     )
 
 
-def open_parts(settings: Settings, database_url: str, watch: WatchesWork | None = None) -> Parts:
-    """Everything a process of the worker needs, with connections of its own."""
+def open_parts(
+    settings: Settings,
+    database_url: str,
+    watch: WatchesWork | None = None,
+    engine: Engine | None = None,
+) -> Parts:
+    """Everything a process of the worker needs, with connections of its own unless an engine is given."""
     tracing.configure("worker", settings.traces_endpoint)
     clock, identities = SystemClock(), TimeOrderedIdentities()
-    engine = create_engine(database_url, pool_size=2)
+    engine = engine or create_engine(database_url, pool_size=2)
     open_unit_of_work = unit_of_work_factory(engine)
     return Parts(
         open_unit_of_work=open_unit_of_work,

@@ -39,6 +39,8 @@ def register(app: typer.Typer) -> None:
         ("forecast-cost", forecast_cost),
         ("append", append),
         ("recall", recall),
+        ("ledger", ledger),
+        ("intake", intake),
         ("record", record_rows),
         ("tumour", tumour),
         ("all", every),
@@ -192,6 +194,54 @@ def recall(
 
     _measure(
         lambda say: bench_recall.run(num_predictions=predictions, repetitions=repetitions, say=say),
+        record=record,
+    )
+
+
+def ledger(
+    leaves: Annotated[int, typer.Option(min=1_000, help="Of the long log.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=2, help="Of commits, with and without.")] = 12,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Of each such round.")] = 4.0,
+    rate: Annotated[float, typer.Option(min=1, help="Entries a second, for the delay.")] = 200.0,
+    delay_seconds: Annotated[float, typer.Option(min=1, help="How long to write them.")] = 60.0,
+    proofs: Annotated[int, typer.Option(min=20, help="How many to time.")] = 2_000,
+    record: _RECORD = True,
+) -> None:
+    """What the audit log costs, how fast it is proven and verified, how long an entry waits."""
+    from pipelines.evaluation.ledger import bench  # noqa: PLC0415
+
+    size = bench.Size(
+        num_rounds=rounds,
+        round_seconds=seconds,
+        num_leaves=leaves,
+        num_proofs=proofs,
+        entries_per_second=rate,
+        delay_seconds=delay_seconds,
+    )
+    _measure(lambda say: bench.run(size, say=say), record=record)
+
+
+def intake(
+    rates: Annotated[
+        str, typer.Option(help="Events a second, falling, with commas; up to the first sustained.")
+    ] = "150,75,40,20,10,5",
+    seconds: Annotated[float, typer.Option(min=2, help="At each rate.")] = 20.0,
+    patients: Annotated[int, typer.Option(min=1, help="Sample patients of the site.")] = 20,
+    drain_seconds: Annotated[float, typer.Option(min=1, help="To wait after each rate.")] = 120.0,
+    record: _RECORD = True,
+) -> None:
+    """Signed webhooks at a steady rate, until their predictions are stored; and three times as many."""
+    from pipelines.evaluation.ledger import bench_intake  # noqa: PLC0415
+
+    wanted = [float(each) for each in rates.split(",")]
+    _measure(
+        lambda say: bench_intake.run(
+            rates=wanted,
+            seconds=seconds,
+            num_patients=patients,
+            drain_seconds=drain_seconds,
+            say=say,
+        ),
         record=record,
     )
 

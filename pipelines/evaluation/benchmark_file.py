@@ -187,6 +187,8 @@ _GROUPS = {
     "p12": "Intensive care: PhysioNet 2012, set-a to the open part of set-b",
     "forecast": "The cost of a forecast",
     "append": "The cost of one more bundle",
+    "ledger": "The audit log",
+    "intake": "Webhooks at a steady rate",
     "gpu": "On a GPU",
     "tumour": "Tumours under other treatments (simulated, the truth known)",
 }

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from adapters.fhir import files
 from clinical.audit.entry import Act
 from clinical.services.audit import AuditService
-from pipelines.importing import ACTOR, PathNotFoundError, UnreadableFileError
+from clinical.services.messages import Urgency
+from pipelines.importing import ACTOR, Importer, PathNotFoundError, UnreadableFileError
 from tests.pipelines.importing_stage import (
     SITE,
     Stage,
@@ -250,3 +251,29 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path, database_url: str) 
 
 def hash_of(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
+
+
+def test_while_live_work_waits_an_import_takes_in_nothing_more(
+    stage: Stage, tmp_path: Path
+) -> None:
+    sample_folder(tmp_path / "in", 2)
+    looks = iter([True, True, False, False])
+    held: list[int] = []
+
+    def is_crowded() -> bool:
+        held.append(stage.sizes()["deliveries"])
+        return next(looks)
+
+    importer = Importer(
+        intake=stage.intake,
+        clock=stage.intake.clock,
+        identities=stage.intake.identities,
+        site=SITE,
+        is_crowded=is_crowded,
+    )
+    report = importer.run(tmp_path / "in", lambda _: None)
+    assert held[:3] == [0, 0, 0]
+    assert report.num_deliveries == 2
+    with stage.open_unit_of_work() as uow:
+        owed = uow.outbox.claim(10, timedelta(minutes=1))
+    assert {message.urgency for message in owed} == {Urgency.BACKFILL}
