@@ -102,6 +102,11 @@ def _create_indexes() -> None:
         "predictions",
         ["manifest_digest", "prediction_id", "patient_id"],
     )
+    op.drop_index("ix_reviews_prediction_id", "reviews")
+    op.create_index("ix_reviews_prediction_id", "reviews", ["prediction_id", "review_id", "state"])
+    op.create_index(
+        op.f("ix_decisions_decided_at_review_id"), "decisions", ["decided_at", "review_id"]
+    )
     op.create_index(
         op.f("ix_plan_comparisons_manifest_digest"), "plan_comparisons", ["manifest_digest"]
     )
@@ -116,6 +121,7 @@ def _create_indexes() -> None:
 def downgrade() -> None:
     op.drop_index("ix_audit_entries_read", "audit_entries")
     op.drop_index("ix_plan_comparisons_manifest_digest", "plan_comparisons")
+    op.drop_index("ix_decisions_decided_at_review_id", "decisions")
     op.drop_index("ix_predictions_manifest_digest", "predictions")
     op.create_index("ix_predictions_manifest_digest", "predictions", ["manifest_digest"])
     op.drop_index("ix_events_record_id", "events")
