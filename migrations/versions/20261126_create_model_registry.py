@@ -102,8 +102,6 @@ def _create_indexes() -> None:
         "predictions",
         ["manifest_digest", "prediction_id", "patient_id"],
     )
-    op.drop_index("ix_reviews_prediction_id", "reviews")
-    op.create_index("ix_reviews_prediction_id", "reviews", ["prediction_id", "review_id", "state"])
     op.create_index(
         op.f("ix_decisions_decided_at_review_id"), "decisions", ["decided_at", "review_id"]
     )
