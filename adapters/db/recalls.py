@@ -4,7 +4,8 @@ Knows the tables `recalls`, `relooks` and `second_looks`, and reads what predict
 as SQL where one statement must cope with a million predictions.
 """
 
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Connection,
+    CursorResult,
     RowMapping,
     TextClause,
     func,
@@ -54,40 +56,59 @@ _LISTED = """
         WHERE p.manifest_digest <> :model
         AND r.review_id IN (SELECT review_id FROM plan_comparisons WHERE manifest_digest = :model))"""
 
-_FINDINGS = """
-    WITH touched AS MATERIALIZED ({touched}),
-    of_touched AS MATERIALIZED (
-        SELECT review_id, state FROM reviews JOIN touched USING (prediction_id)
-    ),
-    affected AS (SELECT * FROM of_touched UNION ALL ({compared_for}))
-    SELECT
-        (SELECT count(*) FROM touched) AS num_predictions,
-        (SELECT count(*) FROM (SELECT DISTINCT patient_id FROM touched) AS p) AS num_patients,
-        (SELECT count(*) FROM plan_comparisons WHERE {comparisons}) AS num_comparisons,
-        (SELECT coalesce(jsonb_object_agg(state, num), '{{}}') FROM (
-            SELECT state, count(*) AS num FROM of_touched GROUP BY state) AS s) AS reviews_by_state,
-        (SELECT coalesce(jsonb_object_agg(decided_by, num), '{{}}') FROM (
-            SELECT decided_by, count(*) AS num FROM decisions JOIN affected USING (review_id)
-            GROUP BY decided_by) AS s) AS signers,
-        (SELECT coalesce(jsonb_object_agg(actor, num), '{{}}') FROM (
-            SELECT actor, count(DISTINCT refs ->> 'review') AS num
-            FROM audit_entries JOIN affected ON refs ->> 'review' = review_id::text
-            WHERE kind = 'review.read.v1' GROUP BY actor) AS s) AS readers"""
+# One statement each: joined into one, nothing of it would run in parallel.
+_COUNTS = """
+    SELECT coalesce(sum(num), 0)::bigint AS num_predictions, count(*) AS num_patients
+    FROM (SELECT patient_id, count(*) AS num FROM ({touched}) AS t GROUP BY patient_id) AS by_patient"""
+_COMPARISONS_OF_MODEL = "SELECT count(*) FROM plan_comparisons WHERE manifest_digest = :model"
+_COMPARISONS_BY_ID = """
+    SELECT count(*) FROM plan_comparisons JOIN reviews USING (review_id)
+    WHERE prediction_id = ANY(:ids)"""
+_TALLY = """
+    SELECT state, decided_by, count(*) AS num FROM reviews
+    JOIN ({listed}) AS t USING (prediction_id) LEFT JOIN decisions USING (review_id)
+    GROUP BY state, decided_by"""
+# From the reviews to who read each, or from all that was read: which is less depends on how many.
+_FEW = 100_000
+_READERS_OF_FEW = """
+    SELECT actor, count(*) AS num FROM (
+        SELECT DISTINCT review_id, actor FROM reviews JOIN ({listed}) AS t USING (prediction_id),
+            LATERAL (SELECT actor FROM audit_entries WHERE kind = 'review.read.v1'
+                AND refs ->> 'review' = review_id::text OFFSET 0) AS reads
+    ) AS distinct_reads GROUP BY actor"""
+_READERS_OF_MANY = """
+    SELECT actor, count(*) AS num FROM (
+        SELECT DISTINCT actor, refs ->> 'review' AS read FROM audit_entries
+        WHERE kind = 'review.read.v1'
+    ) AS reads JOIN reviews ON review_id = read::uuid
+    JOIN ({listed}) AS t USING (prediction_id) GROUP BY actor"""
 
-_ROW = """
-    SELECT prediction_id, p.patient_id, p.purpose, p.as_of, p.made_at,
+_COLUMNS = """
+    SELECT p.prediction_id, p.patient_id, p.purpose, p.as_of, p.made_at,
         r.review_id, r.state AS review_state,
         d.decided_by AS signed_by, d.decided_at AS signed_at, d.verdict,
         (SELECT count(*) FROM plan_comparisons c WHERE c.review_id = r.review_id)
             AS num_comparisons,
         ARRAY(SELECT DISTINCT actor FROM audit_entries
             WHERE kind = 'review.read.v1' AND refs ->> 'review' = r.review_id::text
-            ORDER BY actor) AS readers
+            ORDER BY actor) AS readers"""
+# The newest signatures first, until enough of them are of what was touched.
+_SIGNED = (
+    _COLUMNS
+    + """
+    FROM decisions d JOIN reviews r USING (review_id) JOIN predictions p USING (prediction_id)
+    WHERE {is_listed} ORDER BY d.decided_at DESC, d.review_id DESC LIMIT :limit"""
+)
+_ALL = (
+    _COLUMNS
+    + """
     FROM ({listed}) AS touched JOIN predictions p USING (prediction_id)
-    {join} JOIN reviews r USING (prediction_id) {join} JOIN decisions d USING (review_id)"""
-
-_SIGNED = f"{_ROW} ORDER BY d.decided_at DESC, review_id LIMIT :limit"
-_ALL = f"{_ROW} ORDER BY prediction_id, review_id"
+    LEFT JOIN reviews r USING (prediction_id) LEFT JOIN decisions d USING (review_id)
+    ORDER BY p.prediction_id, r.review_id"""
+)
+_IS_OF_MODEL = """(p.manifest_digest = :model
+    OR r.review_id IN (SELECT review_id FROM plan_comparisons WHERE manifest_digest = :model))"""
+_IS_BY_ID = "p.prediction_id = ANY(:ids)"
 
 _OPEN = """
     SELECT r.* FROM reviews r WHERE r.state IN ('queued', 'claimed')
@@ -154,26 +175,30 @@ class SqlRecalls:
 
     def findings(self, touched: Touched) -> Findings:
         """How much was touched, and by whom it was signed and read."""
-        comparisons = (
-            "manifest_digest = :model"
-            if touched.manifest_digest is not None
-            else "review_id IN (SELECT review_id FROM of_touched)"
-        )
         self._connection.execute(_ENOUGH_MEMORY)
-        row = self._connection.execute(
-            _statement(_FINDINGS, touched, comparisons=comparisons), _values(touched)
-        ).one()
-        return Findings(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+        is_model = touched.manifest_digest is not None
+        comparisons = _COMPARISONS_OF_MODEL if is_model else _COMPARISONS_BY_ID
+        counts = self._ask(_COUNTS, touched).one()
+        tally = self._ask(_TALLY, touched).all()
+        readers = _READERS_OF_FEW if counts.num_predictions < _FEW else _READERS_OF_MANY
+        return Findings(
+            num_predictions=counts.num_predictions,
+            num_patients=counts.num_patients,
+            num_comparisons=int(self._ask(comparisons, touched).scalar_one()),
+            reviews_by_state=_summed((row.state, row.num) for row in tally),
+            signers=_summed((row.decided_by, row.num) for row in tally if row.decided_by),
+            readers=_summed((row.actor, row.num) for row in self._ask(readers, touched)),
+        )
 
     def signed(self, touched: Touched, limit: int) -> list[TouchedPrediction]:
         """Those that somebody signed, the newest signature first."""
-        statement = _statement(_SIGNED, touched, join="")
+        statement = _statement(_SIGNED, touched)
         rows = self._connection.execute(statement, _values(touched) | {"limit": limit}).mappings()
         return [_touched(row) for row in rows]
 
     def all_touched(self, touched: Touched) -> Iterator[TouchedPrediction]:
         """Every one, in the order of identity, streamed."""
-        statement = _statement(_ALL, touched, join="LEFT")
+        statement = _statement(_ALL, touched)
         streamed = self._connection.execution_options(yield_per=1000)
         for row in streamed.execute(statement, _values(touched)).mappings():
             yield _touched(row)
@@ -251,22 +276,33 @@ class SqlRecalls:
         """How many reviews wait for another look."""
         return int(self._connection.scalar(_TO_LOOK_AT) or 0)
 
+    def _ask(self, pattern: str, touched: Touched) -> CursorResult[Any]:
+        return self._connection.execute(_statement(pattern, touched), _values(touched))
 
-def _statement(pattern: str, touched: Touched, **parts: str) -> TextClause:
+
+def _statement(pattern: str, touched: Touched) -> TextClause:
     """The statement for what was touched; only our own text is put into it."""
     is_model = touched.manifest_digest is not None
     chosen = {
         "touched": _OF_MODEL if is_model else _BY_ID,
         "listed": _LISTED if is_model else _BY_ID,
+        "is_listed": _IS_OF_MODEL if is_model else _IS_BY_ID,
         "compared_for": _COMPARED_FOR if is_model else _NONE,
     }
-    return text(pattern.format(**chosen, **parts))
+    return text(pattern.format(**chosen))
 
 
 def _values(touched: Touched) -> dict[str, Any]:
     if touched.manifest_digest is not None:
         return {"model": touched.manifest_digest}
     return {"ids": list(touched.prediction_ids)}
+
+
+def _summed(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    sums: defaultdict[str, int] = defaultdict(int)
+    for name, num in counts:
+        sums[name] += num
+    return dict(sums)
 
 
 def _recall(row: RowMapping | dict[str, Any]) -> Recall:

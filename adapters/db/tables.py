@@ -402,6 +402,7 @@ decisions = Table(
     Column("decided_by", Text, nullable=False),
     Column("decided_at", _moment, nullable=False),
     Column("prediction_digest", Text, nullable=False),
+    Index(None, "decided_at", "review_id"),
 )
 
 # What the EHR was told, by the id that it gave it.

@@ -103,6 +103,9 @@ def _create_indexes() -> None:
         ["manifest_digest", "prediction_id", "patient_id"],
     )
     op.create_index(
+        op.f("ix_decisions_decided_at_review_id"), "decisions", ["decided_at", "review_id"]
+    )
+    op.create_index(
         op.f("ix_plan_comparisons_manifest_digest"), "plan_comparisons", ["manifest_digest"]
     )
     op.create_index(
@@ -116,6 +119,7 @@ def _create_indexes() -> None:
 def downgrade() -> None:
     op.drop_index("ix_audit_entries_read", "audit_entries")
     op.drop_index("ix_plan_comparisons_manifest_digest", "plan_comparisons")
+    op.drop_index("ix_decisions_decided_at_review_id", "decisions")
     op.drop_index("ix_predictions_manifest_digest", "predictions")
     op.create_index("ix_predictions_manifest_digest", "predictions", ["manifest_digest"])
     op.drop_index("ix_events_record_id", "events")
