@@ -1,0 +1,93 @@
+"""The table: one line for each fault, as text, as JSON, and as a plot of recovery times."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.scene import Result
+
+_COLUMNS = (
+    "fault",
+    "rounds",
+    "offered",
+    "accepted",
+    "refused",
+    "unknown",
+    "stored",
+    "lost",
+    "twice",
+    "audit gaps",
+    "recovery p50 / max (bar), s",
+    "seed",
+    "what was seen",
+)
+
+
+def render(results: Sequence[Result], console: Console) -> None:
+    """Print it."""
+    table = Table(*_COLUMNS, title="Faults", show_lines=True)
+    for each in results:
+        table.add_row(*_cells(each))
+    console.print(table)
+    for each in results:
+        verdict = each.not_applicable or ("met" if each.is_met else "; ".join(each.missed[:6]))
+        console.print(f"{each.row}: {verdict}", soft_wrap=True, highlight=False)
+
+
+def _cells(each: Result) -> list[str]:
+    if each.not_applicable:
+        return [f"{each.row} {each.title}", *["–"] * 10, str(each.seed), each.not_applicable]
+    numbers = (each.offered, each.accepted, each.refused, each.unknown, each.stored)
+    wrong = (each.lost, each.twice, each.audit_gaps)
+    seen = ("" if each.is_met else "MISSED: " + "; ".join(each.missed[:3]) + ". ") + "; ".join(
+        each.seen
+    )
+    counts = [str(each.rounds), *map(str, numbers), *map(str, wrong)]
+    return [f"{each.row} {each.title}", *counts, _recovery(each), str(each.seed), seen]
+
+
+def _recovery(each: Result) -> str:
+    if each.p50 is None or each.longest is None:
+        return "–"
+    bar = "" if each.bar_seconds is None else f" ({each.bar_seconds:.0f})"
+    return f"{each.p50:.1f} / {each.longest:.1f}{bar}"
+
+
+def write(results: Sequence[Result], folder: Path, about: dict[str, object]) -> None:
+    """`chaos.json`, `chaos.txt` and `recovery.png` in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {**asdict(each), "p50": each.p50, "max": each.longest, "is_met": each.is_met}
+        for each in results
+    ]
+    content = json.dumps({**about, "rows": rows}, indent=1, default=str)
+    (folder / "chaos.json").write_text(content + "\n", "utf-8")
+    with (folder / "chaos.txt").open("w", encoding="utf-8") as file:
+        render(results, Console(file=file, width=200))
+    _plot([each for each in results if each.recoveries], folder / "recovery.png")
+
+
+def _plot(results: Sequence[Result], path: Path) -> None:
+    if not results:
+        return
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(results) + 1.5))
+    for place, each in enumerate(results):
+        axes.plot(each.recoveries, [place] * len(each.recoveries), "o", color="tab:blue", alpha=0.6)
+        if each.bar_seconds is not None:
+            axes.plot([each.bar_seconds], [place], "|", color="tab:red", markersize=18)
+    axes.set_yticks(range(len(results)), [f"{each.row} {each.title}" for each in results])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds until full service (red: bar)")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
