@@ -187,6 +187,7 @@ _SETTINGS: dict[str, Any] = {
     "task_ignore_result": True,
     "task_reject_on_worker_lost": True,
     "task_serializer": "json",
+    "worker_consumer": "pipelines.consumer:QuickConsumer",
     "worker_enable_remote_control": False,
     "worker_hijack_root_logger": False,
     "worker_prefetch_multiplier": 1,

@@ -88,11 +88,16 @@ class Scene:
         self.result = Result(row=row.name, title=row.title, seed=seed, bar_seconds=row.bar_seconds)
         self.broker_starts: list[float] = []  # seconds that RabbitMQ itself took
         self._probes = 0
+        self._counts: dict[str, int] = {}
 
     def see(self, words: str) -> None:
         """Add to what the table says was seen."""
         if words not in self.result.seen:
             self.result.seen.append(words)
+
+    def counted(self, words: str, count: int) -> None:
+        """Add up over the rounds; the table says the sum."""
+        self._counts[words] = self._counts.get(words, 0) + count
 
     def require(self, is_so: object, words: str) -> None:
         """An invariant of this row, beside those of all rows."""
@@ -183,6 +188,7 @@ class Scene:
         for each in violations:
             self.require(False, f"{each.wrong}: {each.words} ({each.key[:36]})")
         self._recovered_in_time()
+        result.seen += [f"{count} {words}" for words, count in self._counts.items()]
         if self.broker_starts:
             self.see(f"RabbitMQ itself took up to {max(self.broker_starts):.1f} s to start")
         self._say_reviews(moved)
@@ -252,6 +258,8 @@ def play(stage: Stage, row: Row, rounds: int, seed: int, say: Callable[[str], No
                 say(f"{row.name}: round {number + 1} of {rounds}: {row.title}")
                 row.strike(scene, number)
         scene.judge()
+        if "worker-2" in stage.running:
+            stage.stop("worker-2")
     except Exception as error:  # noqa: BLE001 - a row that breaks is a line of the table, not the end
         scene.require(False, f"the row broke: {type(error).__name__}: {str(error)[:200]}")
     scene.result.seconds = round(time.monotonic() - began, 1)

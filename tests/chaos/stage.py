@@ -5,6 +5,7 @@ killed. Knows commands and settings; nothing inside a process.
 """
 
 import base64
+import hashlib
 import json
 import os
 import signal
@@ -22,6 +23,8 @@ from adapters.db.engine import create_engine
 from adapters.db.migrate import upgrade
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.model_server.worker import is_ready
+from adapters.notary import Ed25519Notary
+from clinical.audit.checkpoint import SignatureKind
 from tests.chaos.postgres import Postgres
 from tests.journeys.ehr import Ehr
 from tests.rabbitmq import RabbitMq
@@ -31,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 SITE = "ward"
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 PASSWORD = "a-long-enough-password"
+WITNESS = "chaos-witness"
 CLINICIANS = ("dr-adams", "dr-baker")
 LEASE_SECONDS = 4.0
 
@@ -72,6 +76,7 @@ class Stage:
 
     def open(self) -> None:
         """Start everything and wait until it works."""
+        self.settings["CLINICAL_LEDGER_WITNESSES"] = json.dumps([self._witness_key()])
         self.ehr.__enter__()
         self.settings["CLINICAL_EHR_BASE_URLS"] = json.dumps({SITE: self.ehr.url})
         self.start("model")
@@ -87,6 +92,13 @@ class Stage:
         wait_until(lambda: is_live(self.web_url) and is_ready(self.model_url), 120)
         # RabbitMQ 3.10 cannot recover a queue that is killed within seconds of its birth.
         time.sleep(8)
+
+    def _witness_key(self) -> str:
+        """The public key of the witness of the ledger; its secret goes where the witness looks."""
+        secret = hashlib.sha256(b"witness").digest()
+        (self.folder / "witness").mkdir(mode=0o700)
+        (self.folder / "witness" / "key").write_text(base64.b64encode(secret).decode())
+        return Ed25519Notary.of(WITNESS, SignatureKind.WITNESS, secret).key.to_text()
 
     def close(self) -> None:
         """Stop what was started, in the order in which a site stops."""
