@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.chaos.matrix import ROWS, SHORT
 from tests.chaos.scene import Result, play
 from tests.chaos.stage import Stage
-from tests.chaos.table import render, write
+from tests.chaos.table import WIDTH, render, write
 from tests.rabbitmq import program
 
 _ROUNDS = 5
@@ -27,7 +27,7 @@ def main() -> int:
     asked = _asked()
     # Told to stop by a supervisor: the processes of the site are stopped on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     began = time.monotonic()
     if program() is None:
         console.print("RabbitMQ is not installed here: nothing can be shown.")

@@ -3,15 +3,17 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from uuid import UUID
 
 import httpx
 import psutil
 import psycopg
 
 from tests.chaos.history import Outcome
-from tests.chaos.load import Sender, headers_of, parcel
+from tests.chaos.load import Parcel, Sender, headers_of, parcel
 from tests.chaos.scene import Scene
 from tests.chaos.stage import LEASE_SECONDS, SITE
+from tests.journeys.bundles import bundle, observation, patient
 from tests.stack import wait_until
 
 _MAX_ATTEMPTS = 6
@@ -20,7 +22,7 @@ _NO_HANG_SECONDS = 5.0
 _HELD_SECONDS = 4.0
 
 
-def worker(scene: Scene, _round: int) -> None:
+def worker(scene: Scene, number: int) -> None:
     """K3: the worker stands still for three leases in the middle of its work, and then goes on."""
     stage = scene.stage
     if "worker-2" not in stage.running:
@@ -33,6 +35,7 @@ def worker(scene: Scene, _round: int) -> None:
     stage.freeze("worker")
     try:
         started = [row[0] for row in scene.rows(query)]
+        _tell_news(scene, number, started)
         scene.recover(began)
         left = began + 3 * LEASE_SECONDS - time.monotonic()
         if left > 0:
@@ -43,6 +46,24 @@ def worker(scene: Scene, _round: int) -> None:
     fences = scene.rows("SELECT max(fence) FROM messages WHERE message_id = ANY(%s)", started)
     if started:
         scene.see(f"their fences rose to {fences[0][0]}")
+
+
+def _tell_news(scene: Scene, number: int, started: list[UUID]) -> None:
+    """News of each patient whose prediction was under way: the frozen answer is about to be stale."""
+    sender = Sender(scene.stage.web_url, scene.load.history, "news")
+    asked_about = scene.rows(
+        "SELECT record_id FROM messages JOIN patients ON patient_id = subject_id"
+        " WHERE kind = 'prediction.make' AND message_id = ANY(%s)",
+        started,
+    )
+    for place, (record_id,) in enumerate(asked_about):
+        news = observation(f"{scene.tag}-onews{number}-{place}", record_id)
+        body = bundle(patient(record_id), news)
+        sender_id = f"{scene.tag}-news{number}-{place}"
+        what = Parcel(sender_id=sender_id, record_id=record_id, body=body)
+        sender.send(what, stop=lambda: False)
+    scene.counted("answers under way were overtaken by news", len(asked_about))
+    sender.close()
 
 
 def connections(scene: Scene, number: int) -> None:

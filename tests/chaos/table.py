@@ -11,8 +11,6 @@ from rich.table import Table
 from tests.chaos.scene import Result
 
 _COLUMNS = (
-    "fault",
-    "rounds",
     "offered",
     "accepted",
     "refused",
@@ -20,34 +18,37 @@ _COLUMNS = (
     "stored",
     "lost",
     "twice",
-    "audit gaps",
+    "gaps",
     "recovery p50 / max (bar), s",
     "seed",
-    "what was seen",
 )
+WIDTH = 132
 
 
 def render(results: Sequence[Result], console: Console) -> None:
-    """Print it."""
-    table = Table(*_COLUMNS, title="Faults", show_lines=True)
+    """Print it: a line for each fault, and under the table what was seen and what was missed."""
+    table = Table("fault", "rounds", *_COLUMNS, title="Faults")
     for each in results:
         table.add_row(*_cells(each))
     console.print(table)
     for each in results:
-        verdict = each.not_applicable or ("met" if each.is_met else "; ".join(each.missed[:6]))
-        console.print(f"{each.row}: {verdict}", soft_wrap=True, highlight=False)
+        console.print(f"{each.row}: {_words(each)}", soft_wrap=True, highlight=False)
+
+
+def _words(each: Result) -> str:
+    if each.not_applicable:
+        return each.not_applicable
+    verdict = "met" if each.is_met else "MISSED: " + "; ".join(each.missed[:6])
+    return f"{verdict}. {'; '.join(each.seen)}"
 
 
 def _cells(each: Result) -> list[str]:
     if each.not_applicable:
-        return [f"{each.row} {each.title}", *["–"] * 10, str(each.seed), each.not_applicable]
-    numbers = (each.offered, each.accepted, each.refused, each.unknown, each.stored)
+        return [f"{each.row} {each.title}", *["–"] * (len(_COLUMNS)), str(each.seed)]
+    counts = (each.offered, each.accepted, each.refused, each.unknown, each.stored)
     wrong = (each.lost, each.twice, each.audit_gaps)
-    seen = ("" if each.is_met else "MISSED: " + "; ".join(each.missed[:3]) + ". ") + "; ".join(
-        each.seen
-    )
-    counts = [str(each.rounds), *map(str, numbers), *map(str, wrong)]
-    return [f"{each.row} {each.title}", *counts, _recovery(each), str(each.seed), seen]
+    numbers = map(str, (each.rounds, *counts, *wrong))
+    return [f"{each.row} {each.title}", *numbers, _recovery(each), str(each.seed)]
 
 
 def _recovery(each: Result) -> str:
@@ -67,7 +68,7 @@ def write(results: Sequence[Result], folder: Path, about: dict[str, object]) -> 
     content = json.dumps({**about, "rows": rows}, indent=1, default=str)
     (folder / "chaos.json").write_text(content + "\n", "utf-8")
     with (folder / "chaos.txt").open("w", encoding="utf-8") as file:
-        render(results, Console(file=file, width=200))
+        render(results, Console(file=file, width=WIDTH))
     _plot([each for each in results if each.recoveries], folder / "recovery.png")
 
 
