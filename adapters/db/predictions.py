@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.prediction_rows import prediction_of, row_of
@@ -45,6 +45,14 @@ class SqlPredictions:
                 predictions.c.manifest_digest == manifest_digest,
                 predictions.c.config_digest == config_digest,
                 predictions.c.purpose == purpose.value,
+            )
+        )
+
+    def answered_until(self, patient_id: UUID, purpose: Purpose) -> datetime | None:
+        """Up to which receipt the best informed answer of this purpose read."""
+        return self._connection.scalar(
+            select(func.max(predictions.c.received_by)).where(
+                predictions.c.patient_id == patient_id, predictions.c.purpose == purpose.value
             )
         )
 

@@ -147,7 +147,7 @@ def outcome_of(answer: httpx.Response) -> Outcome:
 class Load:
     """Clients and clinicians at work on a site, from `start` to `stop`."""
 
-    def __init__(self, url: str, tag: str, seed: int, *, per_second: float = 4.0) -> None:
+    def __init__(self, url: str, tag: str, seed: int, *, per_second: float = 2.0) -> None:
         self.url = url
         self.tag = tag
         self.history = History()

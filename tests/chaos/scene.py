@@ -35,7 +35,7 @@ class Row:
     bar_seconds: float | None = None
     not_applicable: str = ""
     rounds: int | None = None
-    per_second: float = 4.0
+    per_second: float = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
