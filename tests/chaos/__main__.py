@@ -61,7 +61,7 @@ def _played(names: list[str], asked: argparse.Namespace, say: object) -> list[Re
     assert callable(say)
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="clinical-chaos-") as name:
-        stage = Stage(Path(name))
+        stage = Stage(Path(name), num_events=asked.events)
         try:
             stage.open()
             say("the site runs")
@@ -90,6 +90,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="all rows, not only the short form's")
     parser.add_argument("--rows", default="", help="only these, such as K2,K4")
     parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    parser.add_argument("--events", type=int, default=10_000, help="of K15")
     parser.add_argument("--seed", type=int, default=_SEED)
     parser.add_argument("--out", type=Path, default=Path("var/chaos"))
     parser.add_argument("--keep", action="store_true", help="keep the logs of the site there too")

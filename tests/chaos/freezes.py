@@ -126,7 +126,7 @@ def poison(scene: Scene, number: int) -> None:
     """K14: a delivery whose work kills whichever child takes it up, until it is set aside."""
     sender = Sender(scene.stage.web_url, scene.load.history, "poisoner")
     what = parcel(f"{scene.tag}-poison{number}", 0, scene.chance)
-    before = scene.recover(time.monotonic())
+    before = scene.probe(time.monotonic())
     with scene.stage.postgres.connect() as holder, scene.stage.postgres.connect() as control:
         scene.stage.freeze("worker")  # so that nobody takes it up before it is held
         sent = sender.send(what, stop=lambda: False)

@@ -28,7 +28,7 @@ def partition(scene: Scene, number: int) -> None:
         scene.see("not possible here: a network namespace needs root")
         return
     with _island(scene) as link:
-        scene.recover(time.monotonic())
+        scene.probe(time.monotonic())
         _ip("link", "set", link, "down")
         time.sleep(_CUT_SECONDS)
         _ip("link", "set", link, "up")
@@ -101,7 +101,7 @@ def moods(scene: Scene, number: int) -> None:
             stage.stop(name)
             stage.start(name, **changes)
         try:
-            scene.recover(time.monotonic())
+            scene.probe(time.monotonic())
             for each in (database, broker):
                 each.become(mood)
             slowest = _ask_for(scene, number, _MOOD_SECONDS)

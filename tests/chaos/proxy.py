@@ -29,6 +29,7 @@ class Proxy:
         self.port, self.host = port, host
         self._target_port = target_port
         self._mood = Mood.FAIR
+        self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -36,13 +37,23 @@ class Proxy:
     def __enter__(self) -> Self:
         self._thread.start()
         serving = asyncio.start_server(self._serve, self.host, self.port)
-        asyncio.run_coroutine_threadsafe(serving, self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(serving, self._loop).result(10)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._loop.call_soon_threadsafe(self._reset_all)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._reset_all()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def become(self, mood: Mood) -> None:
         """From now on; becoming rude also resets what is open."""
@@ -67,11 +78,11 @@ class Proxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                while self._mood is Mood.STALLED:  # noqa: ASYNC110 - the mood comes from another thread
-                    await asyncio.sleep(0.05)
                 piece = await reader.read(_CHUNK)
                 if not piece:
                     break
+                while self._mood is Mood.STALLED:  # noqa: ASYNC110 - it comes from another thread
+                    await asyncio.sleep(0.05)
                 if self._mood is Mood.SLOW:
                     await asyncio.sleep(_SLOW_SECONDS)
                 if self._mood is not Mood.SILENT:

@@ -19,7 +19,6 @@ from tests.chaos.stage import ROOT, SITE, WITNESS
 from tests.journeys.bundles import bundle, observation, patient
 from tests.stack import Started, wait_until
 
-NUM_EVENTS = 10_000
 _PER_DELIVERY = 4
 _NUM_PATIENTS = 100
 _SENDERS = 8
@@ -28,8 +27,9 @@ _SENDERS = 8
 def again_and_again(scene: Scene, _round: int) -> None:
     """K15: each delivery is sent one to five times, in any order; of one in a hundred, other bytes too."""
     chance = random.Random(f"{scene.tag}|again")
+    num_events = scene.stage.num_events
     parcels = [
-        _four_events(scene.tag, number, chance) for number in range(NUM_EVENTS // _PER_DELIVERY)
+        _four_events(scene.tag, number, chance) for number in range(num_events // _PER_DELIVERY)
     ]
     sends, altered = _shuffled(parcels, chance)
     queue, lock = iter(sends), threading.Lock()
@@ -66,7 +66,7 @@ def again_and_again(scene: Scene, _round: int) -> None:
     is_same = _stored_digest(scene) == _expected_digest(parcels)
     scene.require(is_same, "the timelines are not those of the clean run")
     scene.see(
-        f"{NUM_EVENTS} events in {len(parcels)} deliveries, {len(sends)} sends, {len(altered)} altered"
+        f"{num_events} events in {len(parcels)} deliveries, {len(sends)} sends, {len(altered)} altered"
         f" ({flagged} flagged), timelines {'identical' if is_same else 'DIFFERENT'}"
     )
     _recompute(scene, parcels, chance)

@@ -109,6 +109,13 @@ class Scene:
         time.sleep(self.chance.uniform(least, most))
 
     def recover(self, since: float) -> float:
+        """As `probe`, and it counts as the recovery from a fault that began at `since`."""
+        seconds = self.probe(since)
+        self.result.recoveries.append(round(seconds, 2))
+        self.say(f"{self.row.name}: full service after {seconds:.1f} s")
+        return seconds
+
+    def probe(self, since: float) -> float:
         """Seconds since `since` until a new delivery is accepted and its prediction stored."""
         self._probes += 1
         what = parcel(f"{self.tag}-probe{self._probes}", 0, self.chance)
@@ -121,8 +128,6 @@ class Scene:
         is_back = sent.outcome is Outcome.OK and self._is_predicted(what.record_id, deadline)
         seconds = time.monotonic() - since
         self.require(is_back, f"no full service within {_RECOVERY_SECONDS:.0f} s")
-        self.result.recoveries.append(round(seconds, 2))
-        self.say(f"{self.row.name}: full service after {seconds:.1f} s")
         return seconds
 
     def _is_predicted(self, record_id: str, deadline: float) -> bool:

@@ -42,9 +42,10 @@ LEASE_SECONDS = 4.0
 class Stage:
     """One running site; `start` and `kill` name its processes: web, worker, model, worker-2."""
 
-    def __init__(self, folder: Path) -> None:
-        """Nothing runs before it is entered."""
+    def __init__(self, folder: Path, *, num_events: int = 10_000) -> None:
+        """Nothing runs before it is opened; `num_events` is how many are sent again and again."""
         self.folder = folder
+        self.num_events = num_events
         self.postgres = Postgres(folder / "postgres")
         self.broker = RabbitMq(folder / "rabbitmq")
         self.web_port, self.model_port = free_ports(2)

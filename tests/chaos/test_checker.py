@@ -13,6 +13,7 @@ from tests.chaos.checker import (
     register,
 )
 from tests.chaos.history import History, Operation, Outcome
+from tests.chaos.truth import holds
 
 
 def delivered(key: str, outcome: Outcome, *receipts: str) -> Operation:
@@ -65,6 +66,24 @@ def test_leases_of_one_key_follow_one_another_under_rising_fences() -> None:
     assert kinds(leases([first, early])) == {Wrong.TWO_HOLDERS}
     ghost = Lease(key="m", who="b", fence=1, start=6, end=9)
     assert kinds(leases([first, ghost])) == {Wrong.FENCE_FELL}
+
+
+def test_a_clinician_surely_holds_a_review_from_the_answer_until_the_next_move() -> None:
+    def move(who: str, what: str, began: float, version: int) -> Operation:
+        return Operation(
+            who=who,
+            what="review",
+            key="r",
+            asked={"move": what, "version": version},
+            told={"version": version + 1},
+            began=began,
+            ended=began + 1,
+            outcome=Outcome.OK,
+        )
+
+    adams = [move("adams", "claim", 0, 1), move("adams", "release", 5, 2)]
+    assert leases(holds([*adams, move("baker", "claim", 6, 3)])) == []
+    assert kinds(leases(holds([*adams, move("baker", "claim", 3, 3)]))) == {Wrong.TWO_HOLDERS}
 
 
 def test_of_two_moves_from_one_version_one_may_succeed() -> None:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import psycopg
 
+from clinical.review.review import LEASE
 from clinical.services.ports import OpenUnitOfWork
-from tests.chaos.checker import Violation, Wrong, audited, effects, inbox, register
-from tests.chaos.history import Operation
+from tests.chaos.checker import Lease, Violation, Wrong, audited, effects, inbox, leases, register
+from tests.chaos.history import Operation, Outcome
 
 _ENTRIES = """
     SELECT refs->>%(ref)s AS named, count(*) FROM audit_entries
@@ -74,6 +75,7 @@ def read(
         keys = connection.execute(query.encode(), {"tag": like})
         found += [Violation(Wrong.DUPLICATE, key, words) for (key,) in keys]
     found += _reviews(connection, like, moved)
+    found += leases(holds(moved))
     found += _gaps(connection, truth, like)
     return truth
 
@@ -137,6 +139,23 @@ def _reviews(
         for key, version in versions.items()
         if entries.get(key, 0) != version - 1
     ]
+    return found
+
+
+def holds(moved: Sequence[Operation]) -> list[Lease]:
+    """From when until when a clinician surely held a review: from the answer to the next move of theirs."""
+    found = []
+    for each in moved:
+        if each.asked["move"] != "claim" or each.outcome is not Outcome.OK:
+            continue
+        later = [
+            move.began
+            for move in moved
+            if (move.who, move.key) == (each.who, each.key) and move.began > each.ended
+        ]
+        end = min([each.ended + LEASE.total_seconds(), *later])
+        version = each.told["version"]
+        found.append(Lease(key=each.key, who=each.who, fence=version, start=each.ended, end=end))
     return found
 
 
