@@ -62,7 +62,7 @@ class RabbitMq:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        while not self.answers():
             assert self._process.poll() is None, (self._folder / "output.log").read_text()
             assert time.monotonic() < deadline, (self._folder / "output.log").read_text()
             time.sleep(0.2)
@@ -95,7 +95,8 @@ class RabbitMq:
             declared = connection.default_channel.queue_declare(queue, passive=True)
             return int(declared.message_count)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it takes connections."""
         try:
             with Connection(self.url, connect_timeout=2) as connection:
                 connection.connect()

@@ -50,11 +50,12 @@ class SqlPredictions:
 
     def answered_until(self, patient_id: UUID, purpose: Purpose) -> datetime | None:
         """Up to which receipt the best informed answer of this purpose read."""
-        return self._connection.scalar(
+        newest: datetime | None = self._connection.scalar(
             select(func.max(predictions.c.received_by)).where(
                 predictions.c.patient_id == patient_id, predictions.c.purpose == purpose.value
             )
         )
+        return newest
 
     def add(self, prediction: Prediction) -> bool:
         """Store; the unique key of a question closes the race between two answers."""

@@ -66,7 +66,10 @@ def _played(names: list[str], asked: argparse.Namespace, say: object) -> list[Re
             stage.open()
             say("the site runs")
             for each in names:
-                results.append(play(stage, ROWS[each], asked.rounds, asked.seed, say))
+                rounds = asked.rounds
+                if not asked.full:
+                    rounds = min(rounds, ROWS[each].short_rounds or rounds)
+                results.append(play(stage, ROWS[each], rounds, asked.seed, say))
                 last = results[-1]
                 verdict = "met" if last.is_met else f"MISSED: {last.missed[:3]}"
                 say(f"{each}: {last.not_applicable or verdict} ({last.seconds} s)")

@@ -140,7 +140,8 @@ def dishonest_model(scene: Scene, number: int) -> None:
     _say_what_is_stored(scene, lie, what.record_id)
     began = time.monotonic()
     stage.start("model")
-    stage.wait_for_model()
+    stage.wait_for_model(120)
+    scene.slowest("the model itself", time.monotonic() - began)
     scene.recover(began)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from uuid import UUID
 
 import httpx
@@ -20,6 +21,7 @@ _MAX_ATTEMPTS = 6
 _QUARANTINE_SECONDS = 30.0
 _NO_HANG_SECONDS = 5.0
 _HELD_SECONDS = 4.0
+_SHORTEST_DELAY_SECONDS = 1.0  # below it, twice as long is noise
 
 
 def worker(scene: Scene, number: int) -> None:
@@ -126,7 +128,8 @@ def poison(scene: Scene, number: int) -> None:
     """K14: a delivery whose work kills whichever child takes it up, until it is set aside."""
     sender = Sender(scene.stage.web_url, scene.load.history, "poisoner")
     what = parcel(f"{scene.tag}-poison{number}", 0, scene.chance)
-    before = scene.probe(time.monotonic())
+    scene.probe(time.monotonic())
+    (poisoned_at,) = scene.rows("SELECT now()")[0]
     with scene.stage.postgres.connect() as holder, scene.stage.postgres.connect() as control:
         scene.stage.freeze("worker")  # so that nobody takes it up before it is held
         sent = sender.send(what, stop=lambda: False)
@@ -147,14 +150,30 @@ def poison(scene: Scene, number: int) -> None:
                 time.sleep(0.02)
             seconds = time.monotonic() - began
             state, attempts, message_id = _state(control, delivery_id)
-    after = scene.recover(time.monotonic())
+    scene.recover(time.monotonic())
     scene.require(state == "given_up", f"the poison is still {state} after {seconds:.0f} s")
     scene.require(kills <= _MAX_ATTEMPTS, f"{kills} kills before it was set aside")
     scene.require(seconds <= _QUARANTINE_SECONDS, f"set aside after {seconds:.0f} s")
     scene.see(f"{kills} kills, {attempts} attempts, set aside after {seconds:.1f} s")
-    scene.see(f"other work took {before:.1f} s before and {after:.1f} s after")
+    _compare_good_work(scene, poisoned_at)
     _redrive_twice(scene, message_id, delivery_id)
     sender.close()
+
+
+def _compare_good_work(scene: Scene, poisoned_at: datetime) -> None:
+    """How long other deliveries waited to be recorded, before the poison came and since."""
+    before, since = scene.rows(
+        "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at"
+        " - created_at)) FROM messages JOIN deliveries ON delivery_id = subject_id"
+        " WHERE state = 'done' AND sender_id LIKE %s AND sender_id NOT LIKE '%%poison%%'"
+        " GROUP BY created_at >= %s ORDER BY created_at >= %s",
+        f"{scene.tag}-%",
+        poisoned_at,
+        poisoned_at,
+    )
+    most = max(2 * before[0], _SHORTEST_DELAY_SECONDS)
+    scene.require(since[0] <= most, f"good work waited {since[0]:.1f} s, before {before[0]:.1f} s")
+    scene.see(f"good work waited {before[0]:.2f} s before, {since[0]:.2f} s beside the poison")
 
 
 def _state(control: psycopg.Connection, delivery_id: str) -> tuple[str, int, str]:

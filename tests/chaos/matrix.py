@@ -27,7 +27,7 @@ _ALL = (
         strike=conditions.dishonest_model,
         bar_seconds=10,
     ),
-    Row(name="K14", title="poison message", strike=freezes.poison, rounds=2),
+    Row(name="K14", title="poison message", strike=freezes.poison, short_rounds=2),
     Row(
         name="K15",
         title="sent 1-5 times, shuffled, 1 % altered",

@@ -34,7 +34,8 @@ class Row:
     strike: Callable[["Scene", int], None] | None
     bar_seconds: float | None = None
     not_applicable: str = ""
-    rounds: int | None = None
+    rounds: int | None = None  # where it takes no other number
+    short_rounds: int | None = None  # at most so many in the short form
     per_second: float = 2.0
 
 
@@ -86,7 +87,7 @@ class Scene:
         self.chance = random.Random(f"{row.name}|{seed}")
         self.load = Load(stage.web_url, self.tag, seed, per_second=row.per_second)
         self.result = Result(row=row.name, title=row.title, seed=seed, bar_seconds=row.bar_seconds)
-        self.broker_starts: list[float] = []  # seconds that RabbitMQ itself took
+        self._slowest: dict[str, float] = {}
         self._probes = 0
         self._counts: dict[str, int] = {}
 
@@ -98,6 +99,10 @@ class Scene:
     def counted(self, words: str, count: int) -> None:
         """Add up over the rounds; the table says the sum."""
         self._counts[words] = self._counts.get(words, 0) + count
+
+    def slowest(self, what: str, seconds: float) -> None:
+        """Remember how long a process took to start; the table says the longest."""
+        self._slowest[what] = max(seconds, self._slowest.get(what, 0))
 
     def require(self, is_so: object, words: str) -> None:
         """An invariant of this row, beside those of all rows."""
@@ -194,8 +199,12 @@ class Scene:
             self.require(False, f"{each.wrong}: {each.words} ({each.key[:36]})")
         self._recovered_in_time()
         result.seen += [f"{count} {words}" for words, count in self._counts.items()]
-        if self.broker_starts:
-            self.see(f"RabbitMQ itself took up to {max(self.broker_starts):.1f} s to start")
+        for what, seconds in self._slowest.items():
+            self.see(f"{what} took up to {seconds:.1f} s to start")
+        again = sum(
+            bool(each.told.get("codes")) and each.outcome is Outcome.OK for each in delivered
+        )
+        self.see(f"{again} deliveries got their one receipt only when sent again")
         self._say_reviews(moved)
         return result
 
@@ -267,5 +276,6 @@ def play(stage: Stage, row: Row, rounds: int, seed: int, say: Callable[[str], No
             stage.stop("worker-2")
     except Exception as error:  # noqa: BLE001 - a row that breaks is a line of the table, not the end
         scene.require(False, f"the row broke: {type(error).__name__}: {str(error)[:200]}")
+        stage.repair()
     scene.result.seconds = round(time.monotonic() - began, 1)
     return scene.result

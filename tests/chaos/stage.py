@@ -160,6 +160,26 @@ class Stage:
         for each in self.family(name):
             each.resume()
 
+    def repair(self) -> None:
+        """After a row that broke: everything that a site needs runs again, and nothing else."""
+        for name in tuple(self.running):
+            if self.running[name].process.poll() is not None:
+                self.running.pop(name)
+            else:
+                self.thaw(name)
+        if "worker-2" in self.running:
+            self.kill("worker-2")
+        assert self.postgres.process is not None
+        if self.postgres.process.poll() is not None:
+            self.postgres.start()
+        if not self.broker.answers():
+            with suppress(ProcessLookupError):
+                self.broker.kill()
+            self.broker.start()
+        for name in ("model", "web", "worker"):
+            if name not in self.running:
+                self.start(name)
+
     def wait_for_web(self, seconds: float = 60) -> None:
         wait_until(lambda: is_live(self.web_url), seconds)
 

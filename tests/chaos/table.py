@@ -22,6 +22,7 @@ _COLUMNS = (
     "recovery p50 / max (bar), s",
     "seed",
 )
+_RECOVERING = ("K2", "K4", "K6", "K7", "K18")
 WIDTH = 132
 
 
@@ -33,6 +34,33 @@ def render(results: Sequence[Result], console: Console) -> None:
     console.print(table)
     for each in results:
         console.print(f"{each.row}: {_words(each)}", soft_wrap=True, highlight=False)
+    for bar, verdict in bars(results).items():
+        console.print(f"{bar}: {verdict}", soft_wrap=True, highlight=False)
+
+
+def bars(results: Sequence[Result]) -> dict[str, str]:
+    """Each bar of the design that these rows speak of: met, or missed where."""
+    played = {each.row: each for each in results if not each.not_applicable}
+    broken = [row for row, each in played.items() if each.lost or each.twice or each.audit_gaps]
+    slow = [
+        row
+        for row in _RECOVERING
+        if row in played and (played[row].longest or 0) > (played[row].bar_seconds or 0)
+    ]
+    found = {
+        "C1 nothing lost, nothing twice, no audit gap": broken,
+        "C3 recovery in time": slow,
+        "C4 poison is set aside": [row for row in ("K14",) if row in played and played[row].missed],
+        "C5 again and again changes nothing": [
+            row for row in ("K15",) if row in played and played[row].missed
+        ],
+    }
+    spoken_of = {"C3": set(_RECOVERING), "C4": {"K14"}, "C5": {"K15"}, "C1": set(played)}
+    return {
+        bar: f"missed in {', '.join(rows)}" if rows else "met"
+        for bar, rows in found.items()
+        if spoken_of[bar[:2]] & set(played)
+    }
 
 
 def _words(each: Result) -> str:
@@ -65,7 +93,7 @@ def write(results: Sequence[Result], folder: Path, about: dict[str, object]) -> 
         {**asdict(each), "p50": each.p50, "max": each.longest, "is_met": each.is_met}
         for each in results
     ]
-    content = json.dumps({**about, "rows": rows}, indent=1, default=str)
+    content = json.dumps({**about, "bars": bars(results), "rows": rows}, indent=1, default=str)
     (folder / "chaos.json").write_text(content + "\n", "utf-8")
     with (folder / "chaos.txt").open("w", encoding="utf-8") as file:
         render(results, Console(file=file, width=WIDTH))
