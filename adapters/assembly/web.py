@@ -16,7 +16,7 @@ from adapters.assembly.database import database_url
 from adapters.care_plans.reader import read_library
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
-from adapters.db.engine import create_engine
+from adapters.db.engine import LONGEST_PAUSE_SECONDS, create_engine
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
@@ -42,7 +42,7 @@ _STOP_SECONDS = 8
 def create(settings: Settings, url: str) -> FastAPI:
     """The app of this site, over the database at `url`."""
     clock, identities = SystemClock(), TimeOrderedIdentities()
-    engine = create_engine(url)
+    engine = create_engine(url, longest_pause_seconds=LONGEST_PAUSE_SECONDS)
     open_unit_of_work = unit_of_work_factory(engine)
     summaries = Summaries(engine)
     model_url = f"http://{settings.model_host}:{settings.model_port}"

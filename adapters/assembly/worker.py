@@ -14,7 +14,7 @@ from adapters.assembly import keys
 from adapters.assembly.database import database_url
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
-from adapters.db.engine import create_engine
+from adapters.db.engine import LONGEST_PAUSE_SECONDS, create_engine
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
@@ -109,7 +109,8 @@ def models(settings: Settings) -> HttpModelServer:
 def open_parts(settings: Settings, database_url: str) -> Parts:
     """Everything a process of the worker needs, with connections of its own."""
     clock, identities = SystemClock(), TimeOrderedIdentities()
-    open_unit_of_work = unit_of_work_factory(create_engine(database_url, pool_size=2))
+    engine = create_engine(database_url, pool_size=2, longest_pause_seconds=LONGEST_PAUSE_SECONDS)
+    open_unit_of_work = unit_of_work_factory(engine)
     return Parts(
         open_unit_of_work=open_unit_of_work,
         clock=clock,

@@ -6,18 +6,21 @@ webhooks do; some have no patience and leave it unknown. Knows HTTP alone.
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 from standardwebhooks import Webhook
 
 from adapters.clock import SystemClock
+from pipelines.samples import demo_bundles
 from tests.chaos.checker import Head
 from tests.chaos.history import History, Operation, Outcome
 from tests.chaos.stage import CLINICIANS, PASSWORD, SECRET, SITE
@@ -25,6 +28,8 @@ from tests.journeys.bundles import bundle, observation, patient
 
 TIMEOUT_SECONDS = 10.0
 _PATIENCE_SECONDS = 60.0
+_EVERY = 8  # so often a sample patient
+_IDENTITY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOT_KEPT = frozenset(range(400, 500))
 
 
@@ -37,8 +42,32 @@ class Parcel:
     body: bytes
 
 
+def sample_patient(tag: str, number: int) -> Parcel:
+    """A delivery of a whole sample patient, with identities of its own: one that the model knows enough of."""
+    bodies = _sample_bodies()
+    space = uuid5(NAMESPACE_URL, f"{tag}-{number}")
+    text = _IDENTITY.sub(lambda found: str(uuid5(space, found[0])), bodies[number % len(bodies)])
+    content = json.loads(text)
+    record_id = f"{tag}-s{number}"
+    for entry in content["entry"]:
+        if entry["resource"]["resourceType"] == "Patient":
+            entry["resource"]["id"] = record_id
+    body = json.dumps(content).encode()
+    return Parcel(sender_id=f"{tag}-d{number}", record_id=record_id, body=body)
+
+
+@cache
+def _sample_bodies() -> list[str]:
+    """The four smallest of those who are alive."""
+    smallest_first = sorted((body for _, body in demo_bundles()), key=len)
+    alive = [body.decode() for body in smallest_first if b'"deceasedDateTime"' not in body]
+    return alive[:4]
+
+
 def parcel(tag: str, number: int, chance: random.Random) -> Parcel:
-    """The delivery of this number: a new patient, or news about one of the last few."""
+    """The delivery of this number: a sample patient, a new small one, or news about one of the last few."""
+    if number % _EVERY == _EVERY - 1:
+        return sample_patient(tag, number)
     about = number if chance.random() < 0.6 else max(0, number - chance.randrange(1, 6))
     record_id = f"{tag}-p{about}"
     reading = observation(
