@@ -162,18 +162,18 @@ def poison(scene: Scene, number: int) -> None:
 
 def _compare_good_work(scene: Scene, poisoned_at: datetime) -> None:
     """How long other deliveries waited to be recorded, before the poison came and since."""
-    before, since = scene.rows(
-        "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at"
-        " - created_at)) FROM messages JOIN deliveries ON delivery_id = subject_id"
+    (_, before), (_, since) = scene.rows(
+        "SELECT created_at >= %s, percentile_cont(0.5) WITHIN GROUP"
+        " (ORDER BY extract(epoch FROM finished_at - created_at)::float)"
+        " FROM messages JOIN deliveries ON delivery_id = subject_id"
         " WHERE state = 'done' AND sender_id LIKE %s AND sender_id NOT LIKE '%%poison%%'"
-        " GROUP BY created_at >= %s ORDER BY created_at >= %s",
+        " GROUP BY 1 ORDER BY 1",
+        poisoned_at,
         f"{scene.tag}-%",
-        poisoned_at,
-        poisoned_at,
     )
-    most = max(2 * before[0], _SHORTEST_DELAY_SECONDS)
-    scene.require(since[0] <= most, f"good work waited {since[0]:.1f} s, before {before[0]:.1f} s")
-    scene.see(f"good work waited {before[0]:.2f} s before, {since[0]:.2f} s beside the poison")
+    most = max(2 * before, _SHORTEST_DELAY_SECONDS)
+    scene.require(since <= most, f"good work waited {since:.1f} s, before {before:.1f} s")
+    scene.see(f"good work waited {before:.2f} s before, {since:.2f} s beside the poison")
 
 
 def _state(control: psycopg.Connection, delivery_id: str) -> tuple[str, int, str]:

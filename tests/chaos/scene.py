@@ -197,6 +197,7 @@ class Scene:
         result.audit_gaps = sum(each.wrong is Wrong.AUDIT_GAP for each in violations)
         for each in violations:
             self.require(False, f"{each.wrong}: {each.words} ({each.key[:36]})")
+        self._told_once()
         self._recovered_in_time()
         result.seen += [f"{count} {words}" for words, count in self._counts.items()]
         for what, seconds in self._slowest.items():
@@ -207,6 +208,16 @@ class Scene:
         self.see(f"{again} deliveries got their one receipt only when sent again")
         self._say_reviews(moved)
         return result
+
+    def _told_once(self) -> None:
+        """The EHR holds one assessment for each write-back that is done, of all rows so far."""
+        (done,) = self.rows(
+            "SELECT count(DISTINCT refs->>'review') FROM audit_entries"
+            " WHERE kind = 'writeback.done.v1'"
+        )[0]
+        told = len(self.stage.ehr.resources("RiskAssessment"))
+        self.require(told == done, f"{done} write-backs are done, and the EHR holds {told}")
+        self.see(f"{done} write-backs so far, each once at the EHR")
 
     def _recovered_in_time(self) -> None:
         result = self.result
