@@ -205,7 +205,8 @@ class Scene:
         again = sum(
             bool(each.told.get("codes")) and each.outcome is Outcome.OK for each in delivered
         )
-        self.see(f"{again} deliveries got their one receipt only when sent again")
+        if again:
+            self.see(f"{again} deliveries got their one receipt only when sent again")
         self._say_reviews(moved)
         return result
 
