@@ -10,7 +10,7 @@ PASSWORD ?=
 OUT ?= docs/review-page.png
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-icu serve test check format train bench lock screenshots clean
+.PHONY: help setup demo demo-icu serve test check format train bench chaos chaos-full lock screenshots clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ train: $(VENV)/.runtime ## Train the world model on the shipped patients, into v
 
 bench: $(VENV)/.development ## Run every benchmark and write BENCHMARKS.json and BENCHMARKS.md
 	$(BIN)/clinical bench all
+
+chaos: $(VENV)/.development ## Break a running site in ten known ways, and judge what it kept (8 minutes)
+	$(BIN)/python -m tests.chaos --out var/chaos
+
+chaos-full: $(VENV)/.development ## The same with all faults (25 minutes; some need root)
+	$(BIN)/python -m tests.chaos --full --out var/chaos-full
 
 lock: $(VENV)/.development ## Write requirements.lock from what is installed
 	$(PIP) freeze --exclude-editable | sed -E 's/\+cpu$$//' > $(LOCK)

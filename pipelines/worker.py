@@ -236,7 +236,7 @@ _SETTINGS: dict[str, Any] = {
     "task_ignore_result": True,
     "task_reject_on_worker_lost": True,
     "task_serializer": "json",
-    "worker_consumer": "pipelines.tasks.consumer:BuryingConsumer",
+    "worker_consumer": "pipelines.tasks.consumer:OutboxConsumer",
     "worker_enable_remote_control": False,
     "worker_hijack_root_logger": False,
     "worker_prefetch_multiplier": 1,

@@ -63,7 +63,7 @@ class RabbitMq:
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        while not self.answers():
             assert self._process.poll() is None, (self._folder / "output.log").read_text()
             assert time.monotonic() < deadline, (self._folder / "output.log").read_text()
             time.sleep(0.2)
@@ -104,7 +104,8 @@ class RabbitMq:
             return False
         return True
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it takes connections."""
         try:
             with Connection(self.url, connect_timeout=2) as connection:
                 connection.connect()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -24,9 +24,15 @@ class Started:
     """A command of ours, with everything that it starts marked by a variable in the environment."""
 
     def __init__(
-        self, arguments: list[str], folder: Path, settings: Mapping[str, str] | None = None
+        self,
+        arguments: list[str],
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = CLINICAL,
     ) -> None:
-        """Start it; its output goes to a file in the folder."""
+        """Start it, by a command before it if one is named; its output goes to a file in the folder."""
         self.mark = uuid4().hex
         self.output = folder / f"{arguments[0]}-{self.mark[:6]}.log"
         self.environment = {
@@ -41,7 +47,7 @@ class Started:
         }
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*CLINICAL, *arguments],
+                [*prefix, *program, *arguments],
                 env=self.environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ from adapters.assembly.health import free_disk, health_limits
 from adapters.care_plans.reader import read_library
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
-from adapters.db.engine import create_engine
+from adapters.db.engine import LONGEST_PAUSE_SECONDS, create_engine
 from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
@@ -51,10 +51,17 @@ _STOP_SECONDS = 8
 def create(settings: Settings, url: str) -> FastAPI:
     """The app of this site, over the database at `url`."""
     clock, identities = SystemClock(), TimeOrderedIdentities()
-    engine = create_engine(url)
+    engine = create_engine(url, longest_pause_seconds=LONGEST_PAUSE_SECONDS)
     open_unit_of_work = unit_of_work_factory(engine)
     # Connections of their own: however many deliveries wait, a clinician does not queue behind them.
-    for_webhooks = unit_of_work_factory(create_engine(url, pool_size=NUM_THREADS, max_overflow=0))
+    for_webhooks = unit_of_work_factory(
+        create_engine(
+            url,
+            pool_size=NUM_THREADS,
+            max_overflow=0,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+        )
+    )
     summaries = Summaries(engine)
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)

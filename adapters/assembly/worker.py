@@ -17,7 +17,7 @@ from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
-from adapters.db.engine import create_engine
+from adapters.db.engine import LONGEST_PAUSE_SECONDS, create_engine
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import FhirGateway
@@ -129,7 +129,10 @@ def open_parts(
     """Everything a process of the worker needs, with connections of its own unless an engine is given."""
     tracing.configure("worker", settings.traces_endpoint)
     clock, identities = SystemClock(), TimeOrderedIdentities()
-    engine = engine or create_engine(database_url, pool_size=2)
+    if engine is None:
+        engine = create_engine(
+            database_url, pool_size=2, longest_pause_seconds=LONGEST_PAUSE_SECONDS
+        )
     open_unit_of_work = unit_of_work_factory(engine)
     return Parts(
         open_unit_of_work=open_unit_of_work,

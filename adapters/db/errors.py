@@ -37,7 +37,8 @@ class BrokenStorageError(ClinicalError):
     code = "storage.broken"
 
 
-_UNAVAILABLE_CLASSES = ("08", "53", "57")  # connection, resources, operator intervention
+# Connection, resources, operator intervention; and a transaction that paused for too long.
+_UNAVAILABLE_CLASSES = ("08", "53", "57", "25P03")
 _CONFLICT_STATES = ("40001", "40P01", "55P03")  # serialisation, deadlock, lock not available
 _UNSTORABLE_CLASS = "22"  # data exception
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.prediction_rows import prediction_of, row_of
@@ -47,6 +47,15 @@ class SqlPredictions:
                 predictions.c.purpose == purpose.value,
             )
         )
+
+    def answered_until(self, patient_id: UUID, purpose: Purpose) -> datetime | None:
+        """Up to which receipt the best informed answer of this purpose read."""
+        newest: datetime | None = self._connection.scalar(
+            select(func.max(predictions.c.received_by)).where(
+                predictions.c.patient_id == patient_id, predictions.c.purpose == purpose.value
+            )
+        )
+        return newest
 
     def add(self, prediction: Prediction) -> bool:
         """Store; the unique key of a question closes the race between two answers."""

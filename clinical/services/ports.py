@@ -316,6 +316,10 @@ class Predictions(Protocol):
         """The prediction that answered this very question, if any."""
         ...
 
+    def answered_until(self, patient_id: UUID, purpose: Purpose) -> datetime | None:
+        """Up to which receipt the best informed answer of this purpose read; None where there is none."""
+        ...
+
     def add(self, prediction: Prediction) -> bool:
         """Store; False where this very question was already answered."""
         ...

@@ -167,7 +167,11 @@ class PredictionService:
             priority=priority_of(prediction.forecast),
             opened_at=act.at,
         )
-        for older in uow.reviews.open_for(request.patient_id):
+        others = uow.reviews.open_for(request.patient_id)
+        best = uow.predictions.answered_until(request.patient_id, request.purpose)
+        if best is not None and best > request.received_by:
+            return  # overtaken on the way: what knows more is under review, or was
+        for older in others:
             uow.reviews.update(older.supersede(act.at, f"prediction {request.prediction_id}"))
             uow.audit_log.append(
                 act.entry(

@@ -1,9 +1,13 @@
-"""Celery's consumer, but for what it does with what it cannot read: rejected, so that RabbitMQ buries it.
+"""Celery's consumer, but for what it does with what it cannot read, and how soon it comes back.
 
-As shipped, a body that is no JSON is acknowledged and gone. It knows that something is unreadable,
-not what it says, and repeats none of it.
+As shipped, a body that is no JSON is acknowledged and gone; here it is rejected, so that RabbitMQ
+buries it. And two defaults cost seconds after a broker was gone: the pause before the next try to
+connect grows to thirty, and a quorum queue brings along twenty-eight more for delayed delivery, which
+this service never uses (all its timers are in PostgreSQL) and which RabbitMQ recovers one by one.
+It knows that something is unreadable, not what it says, and repeats none of it.
 """
 
+from functools import partial
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -17,8 +21,31 @@ _CELERY = get_logger("celery.worker.consumer")
 _LOG = telemetry.logger(__name__)
 
 
-class BuryingConsumer(consumer.Consumer):  # type: ignore[misc]
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 2.0
+_UNUSED_STEP = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
+
+
+class OutboxConsumer(consumer.Consumer):  # type: ignore[misc]
     """Named in the setting `worker_consumer`."""
+
+    class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc]
+        """The steps of starting to consume."""
+
+        default_steps = tuple(
+            step for step in consumer.Consumer.Blueprint.default_steps if step != _UNUSED_STEP
+        )
+
+    @override
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long it takes."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection,
+            interval_start=_FIRST_PAUSE_SECONDS,
+            interval_step=_FIRST_PAUSE_SECONDS,
+            interval_max=_LONGEST_PAUSE_SECONDS,
+        )
+        return super().ensure_connected(conn)
 
     @override
     def connect(self) -> Any:

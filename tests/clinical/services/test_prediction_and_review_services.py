@@ -1,12 +1,14 @@
 """J2 and J3: a question is answered once, and decided by one clinician, with everything remembered."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from clinical.audit.entry import AuditKind
 from clinical.errors import NotFoundError
+from clinical.prediction.memory import Answered
 from clinical.prediction.request import Purpose
 from clinical.review.decision import Reason, Verdict
 from clinical.review.review import (
@@ -55,6 +57,26 @@ def test_an_answer_is_stored_with_its_review_and_its_audit_entries(world: World)
         AuditKind.MODEL_INSTALLED,
         AuditKind.PREDICTION_STORED,
     }
+
+
+def test_an_answer_that_was_overtaken_on_the_way_takes_nothing_away(world: World) -> None:
+    recorded(world)
+    answer, newer = world.models.answer, list[UUID]()
+
+    def answer_late(*asked: Any) -> Answered:
+        if not newer:
+            world.models.answer = answer  # type: ignore[method-assign]
+            world.clock.advance(timedelta(hours=1))
+            add(world, event("news", at=12, received=12))
+            newer.append(world.predictions.make(PATIENT, world.act()))
+        return answer(*asked)
+
+    world.models.answer = answer_late  # type: ignore[method-assign]
+    older = world.predictions.make(PATIENT, world.act())
+    with world.open_unit_of_work() as uow:
+        [review] = uow.reviews.open_for(PATIENT)
+        assert {each.request.prediction_id for each in uow.predictions.all()} == {older, *newer}
+    assert review.prediction_id == newer[0]
 
 
 def test_the_same_question_is_answered_once(world: World) -> None:
