@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     nabla_connect_secrets: dict[str, list[SecretStr]] = {}
     """Site name to the secrets with which Nabla Connect signs."""
     max_webhook_bytes: int = 10 * 1024 * 1024
-    max_webhooks_at_once: int = 32
+    max_webhooks_at_once: int = 24
     """Those beyond are refused (503) before they are read; the page is not concerned."""
 
     max_backlog: int = 20_000

@@ -88,7 +88,7 @@ class Limits:
     """What is refused, and how much is returned."""
 
     max_webhook_bytes: int = 10 * 1024 * 1024
-    max_webhooks_at_once: int = 32
+    max_webhooks_at_once: int = 24
     max_marks: int = 2100
     session_length: timedelta = timedelta(hours=8)
     failed_sign_ins: int = 5

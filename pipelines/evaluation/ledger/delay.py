@@ -1,5 +1,6 @@
 """How long an entry waits for its leaf under a signed head, at a steady rate, with a real relay beside it."""
 
+import logging
 import multiprocessing
 import threading
 import time
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, func, select
 
+from adapters import telemetry
 from adapters.assembly.measuring import Place
 from adapters.assembly.worker import Broker, Parts
 from adapters.db.tables import audit_leaves, audit_signatures
@@ -125,6 +127,7 @@ def _relay_beside(place: Place, folder: Path) -> Iterator[None]:
 
 
 def _relay(place: Place, folder: Path) -> None:
+    telemetry.configure("bench", level=logging.WARNING)
     parts = place.open_parts()
     app = create_app(Broker(url=None, folder=folder / "broker"), lambda: parts)
     relay(app, parts).run()
