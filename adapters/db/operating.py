@@ -31,6 +31,7 @@ _WAITING = text(
 _GIVEN_UP = text(
     "SELECT kind, count(*) AS num FROM messages WHERE state = 'given_up' GROUP BY kind"
 )
+_DEAD_LETTERS = text("SELECT sum(count) FROM dead_letters")
 _OPEN_REVIEWS = text(
     """
     SELECT state, count(*) AS num,
@@ -95,6 +96,7 @@ class Operating:
                     for row in connection.execute(_WAITING)
                 ),
                 given_up=tuple((row.kind, row.num) for row in connection.execute(_GIVEN_UP)),
+                num_dead_letters=int(connection.scalar(_DEAD_LETTERS) or 0),
                 open_reviews=tuple(
                     Waiting(
                         kind="", state=row.state, num=row.num, oldest_seconds=row.oldest_seconds

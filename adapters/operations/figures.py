@@ -41,5 +41,6 @@ class OperatingFigures:
 
     owed: tuple[Waiting, ...] = ()
     given_up: tuple[tuple[str, int], ...] = ()  # kind and number
+    num_dead_letters: int = 0  # what the broker would not deliver any more
     open_reviews: tuple[Waiting, ...] = ()
     heartbeats: tuple[Heartbeat, ...] = ()  # the latest first

@@ -194,6 +194,11 @@ def _families(figures: OperatingFigures) -> Iterator[GaugeMetricFamily]:
     for kind, number in figures.given_up:
         given_up.add_metric([kind], number)
     yield given_up
+    dead = GaugeMetricFamily(
+        "clinical_dead_letters", "Messages that the broker would not deliver any more."
+    )
+    dead.add_metric([], figures.num_dead_letters)
+    yield dead
     yield _numbers(
         "clinical_open_reviews", "Reviews that wait for a decision.", figures.open_reviews
     )

@@ -13,7 +13,6 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from adapters.clock import SystemClock
 from adapters.db.embedded import EmbeddedPostgres
 from adapters.db.migrate import upgrade
 from adapters.model_server import wire
@@ -118,7 +117,7 @@ def test_what_cannot_be_done_in_time_is_given_back_at_once(ward: Ward) -> None:
             for process in hung:
                 process.resume()
         with ward.open_unit_of_work() as uow:
-            (message,) = uow.outbox.claim(10, SystemClock().now(), timedelta(seconds=60))
+            (message,) = uow.outbox.claim(10, timedelta(seconds=60))
         assert message.kind == "prediction.make"
         assert model.stop() == 0
 
