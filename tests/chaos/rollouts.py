@@ -60,7 +60,7 @@ def again_and_again(scene: Scene, _round: int) -> None:
         "SELECT count(*) FROM audit_entries JOIN deliveries"
         " ON refs->>'delivery' = delivery_id::text"
         " WHERE kind = 'delivery.refused.v1' AND sender_id LIKE %s",
-        f"{scene.tag}-%",
+        f"{scene.tag}-k%",
     )[0]
     scene.require(flagged == len(altered), f"{flagged} of {len(altered)} altered have an entry")
     is_same = _stored_digest(scene) == _expected_digest(parcels)
@@ -73,10 +73,10 @@ def again_and_again(scene: Scene, _round: int) -> None:
 
 
 def _four_events(tag: str, number: int, chance: random.Random) -> Parcel:
-    record_id = f"{tag}-p{number % _NUM_PATIENTS}"
+    record_id = f"{tag}-kp{number % _NUM_PATIENTS}"
     readings = [
         observation(
-            f"{tag}-o{number}-{part}",
+            f"{tag}-ko{number}-{part}",
             record_id,
             effectiveDateTime=f"2025-0{1 + number % 9}-{1 + number % 28:02}T{number % 24:02}:{part:02}:00Z",
             valueQuantity={
@@ -89,7 +89,7 @@ def _four_events(tag: str, number: int, chance: random.Random) -> Parcel:
         for part in range(_PER_DELIVERY)
     ]
     body = bundle(patient(record_id), *readings)
-    return Parcel(sender_id=f"{tag}-d{number}", record_id=record_id, body=body)
+    return Parcel(sender_id=f"{tag}-k{number}", record_id=record_id, body=body)
 
 
 def _shuffled(
@@ -131,7 +131,7 @@ def _stored_digest(scene: Scene) -> str:
     rows = scene.rows(
         "SELECT record_id, code_value, trim_scale(value_number)::text FROM events"
         " WHERE record_type = 'Observation' AND record_id LIKE %s",
-        f"{scene.tag}-o%",
+        f"{scene.tag}-ko%",
     )
     facts = {tuple(map(str, row)) for row in rows}
     assert len(facts) == len(rows), "a fact is stored twice"
@@ -167,7 +167,7 @@ def _recompute(scene: Scene, parcels: list[Parcel], chance: random.Random) -> No
             "SELECT DISTINCT ON (patient_id) prediction_id FROM predictions"
             " JOIN patients USING (patient_id) WHERE record_id LIKE %s"
             " ORDER BY patient_id, received_by DESC",
-            f"{scene.tag}-p%",
+            f"{scene.tag}-kp%",
         )
         sample = chance.sample([row[0] for row in newest], min(20, len(newest)))
         equal = 0
