@@ -8,6 +8,9 @@ LOCK := requirements.lock
 URL ?= http://127.0.0.1:8321
 PASSWORD ?=
 OUT ?= docs/review-page.png
+# Tests wait for processes more than they compute; each worker has a PostgreSQL of its own.
+JOBS ?= 3
+ROUNDS ?= 5
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-icu serve test check format train bench chaos chaos-full lock screenshots clean
@@ -38,7 +41,7 @@ serve: $(VENV)/.runtime ## Start web, worker, model and an embedded PostgreSQL; 
 	$(BIN)/clinical up
 
 test: $(VENV)/.development ## Run all tests (missing Chromium or RabbitMQ: those tests are skipped)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: $(VENV)/.development ## Lint, types and import contracts
 	$(BIN)/ruff format --check .
@@ -57,10 +60,10 @@ bench: $(VENV)/.development ## Run every benchmark and write BENCHMARKS.json and
 	$(BIN)/clinical bench all
 
 chaos: $(VENV)/.development ## Break a running site in ten known ways, and judge what it kept (8 minutes)
-	$(BIN)/python -m tests.chaos --out var/chaos
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --out var/chaos
 
 chaos-full: $(VENV)/.development ## The same with all faults (25 minutes; some need root)
-	$(BIN)/python -m tests.chaos --full --out var/chaos-full
+	$(BIN)/python -m tests.chaos --full --rounds $(ROUNDS) --out var/chaos-full
 
 lock: $(VENV)/.development ## Write requirements.lock from what is installed
 	$(PIP) freeze --exclude-editable | sed -E 's/\+cpu$$//' > $(LOCK)

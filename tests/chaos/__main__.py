@@ -23,7 +23,7 @@ _SEED = 6
 
 
 def main() -> int:
-    """The exit status: 0 where every invariant and every bar held."""
+    """The exit status: 0 where every invariant held, and if asked to be strict every bar of time."""
     asked = _asked()
     # Told to stop by a supervisor: the processes of the site are stopped on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -54,7 +54,8 @@ def main() -> int:
     write(results, asked.out, about)
     render(results, console)
     say(f"done; {asked.out / 'chaos.json'}")
-    return 0 if all(each.is_met for each in results) else 1
+    held = [each.is_met if asked.strict else each.is_kept for each in results]
+    return 0 if all(held) else 1
 
 
 def _played(names: list[str], asked: argparse.Namespace, say: object) -> list[Result]:
@@ -71,7 +72,7 @@ def _played(names: list[str], asked: argparse.Namespace, say: object) -> list[Re
                     rounds = min(rounds, ROWS[each].short_rounds or rounds)
                 results.append(play(stage, ROWS[each], rounds, asked.seed, say))
                 last = results[-1]
-                verdict = "met" if last.is_met else f"MISSED: {last.missed[:3]}"
+                verdict = "met" if last.is_met else f"MISSED: {last.faults[:3]}"
                 say(f"{each}: {last.not_applicable or verdict} ({last.seconds} s)")
                 write(results, asked.out, {"seed": asked.seed})
         finally:
@@ -96,6 +97,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=10_000, help="of K15")
     parser.add_argument("--seed", type=int, default=_SEED)
     parser.add_argument("--out", type=Path, default=Path("var/chaos"))
+    parser.add_argument("--strict", action="store_true", help="status 1 also for a late recovery")
     parser.add_argument("--keep", action="store_true", help="keep the logs of the site there too")
     return parser.parse_args()
 

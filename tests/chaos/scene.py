@@ -58,7 +58,7 @@ class Result:
     recoveries: list[float] = field(default_factory=list)
     bar_seconds: float | None = None
     seen: list[str] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)  # bars and invariants that did not hold
+    missed: list[str] = field(default_factory=list)  # invariants that did not hold
     not_applicable: str = ""
     seconds: float = 0.0
 
@@ -71,8 +71,24 @@ class Result:
         return max(self.recoveries, default=None)
 
     @property
-    def is_met(self) -> bool:
+    def is_late(self) -> bool:
+        """Whether a recovery took longer than its bar: the machine has a part in that."""
+        return self.bar_seconds is not None and (self.longest or 0) > self.bar_seconds
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether every promise was kept, however long it took."""
         return not self.missed
+
+    @property
+    def is_met(self) -> bool:
+        return self.is_kept and not self.is_late
+
+    @property
+    def faults(self) -> list[str]:
+        """What did not hold, in words."""
+        late = f"recovery {self.longest or 0:.1f} s, bar {self.bar_seconds or 0:.0f} s"
+        return [*self.missed, *([late] if self.is_late else [])]
 
 
 class Scene:
@@ -198,7 +214,6 @@ class Scene:
         for each in violations:
             self.require(False, f"{each.wrong}: {each.words} ({each.key[:36]})")
         self._told_once()
-        self._recovered_in_time()
         result.seen += [f"{count} {words}" for words, count in self._counts.items()]
         for what, seconds in self._slowest.items():
             self.see(f"{what} took up to {seconds:.1f} s to start")
@@ -219,12 +234,6 @@ class Scene:
         told = len(self.stage.ehr.resources("RiskAssessment"))
         self.require(told == done, f"{done} write-backs are done, and the EHR holds {told}")
         self.see(f"{done} write-backs so far, each once at the EHR")
-
-    def _recovered_in_time(self) -> None:
-        result = self.result
-        if result.bar_seconds is not None and result.longest is not None:
-            within = result.longest <= result.bar_seconds
-            self.require(within, f"recovery {result.longest:.1f} s, bar {result.bar_seconds:.0f} s")
 
     def _say_reviews(self, moved: list[Any]) -> None:
         done = sum(each.outcome is Outcome.OK for each in moved)

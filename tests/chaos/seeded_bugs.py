@@ -5,7 +5,6 @@ what clients were told and what was kept to the checker. What decides the interl
 or a statement, never luck.
 """
 
-import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -154,10 +153,9 @@ def together(*work: Callable[[], object]) -> None:
         assert not thread.is_alive(), "the scenario hangs"
 
 
-def claimed(uow: Works, now: datetime) -> list[Message]:
-    """What a relay gets; an outbox that asks the database for the time is told none."""
-    moments = {"now": now} if "now" in inspect.signature(uow.outbox.claim).parameters else {}
-    return uow.outbox.claim(10, lease=timedelta(seconds=60), **moments)
+def claimed(uow: Works) -> list[Message]:
+    """What a relay gets."""
+    return uow.outbox.claim(10, timedelta(seconds=60))
 
 
 _DROP_UNIQUE_KEYS = """
@@ -248,7 +246,7 @@ def no_lease(bench: Bench, is_broken: bool) -> list[Violation]:
     held = []
     for second, who in ((1, "relay-1"), (2, "relay-2")):
         with works() as uow:
-            taken = claimed(uow, NOON + timedelta(seconds=second))
+            taken = claimed(uow)
             uow.commit()
         held += [
             Lease(key=str(each.message_id), who=who, fence=second, start=second, end=second + 60)
@@ -286,7 +284,7 @@ def read_by_position(bench: Bench, is_broken: bool) -> list[Violation]:
 
     def poll() -> None:
         with works() as uow:
-            for each in claimed(uow, NOON):
+            for each in claimed(uow):
                 taken[str(each.message_id)] = taken.get(str(each.message_id), 0) + 1
             uow.commit()
 

@@ -42,11 +42,7 @@ def bars(results: Sequence[Result]) -> dict[str, str]:
     """Each bar of the design that these rows speak of: met, or missed where."""
     played = {each.row: each for each in results if not each.not_applicable}
     broken = [row for row, each in played.items() if each.lost or each.twice or each.audit_gaps]
-    slow = [
-        row
-        for row in _RECOVERING
-        if row in played and (played[row].longest or 0) > (played[row].bar_seconds or 0)
-    ]
+    slow = [row for row in _RECOVERING if row in played and played[row].is_late]
     found = {
         "C1 nothing lost, nothing twice, no audit gap": broken,
         "C3 recovery in time": slow,
@@ -66,7 +62,7 @@ def bars(results: Sequence[Result]) -> dict[str, str]:
 def _words(each: Result) -> str:
     if each.not_applicable:
         return each.not_applicable
-    verdict = "met" if each.is_met else "MISSED: " + "; ".join(each.missed[:6])
+    verdict = "met" if each.is_met else "MISSED: " + "; ".join(each.faults[:6])
     return f"{verdict}. {'; '.join(each.seen)}"
 
 

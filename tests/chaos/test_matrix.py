@@ -24,12 +24,15 @@ def test_there_is_a_row_for_each_fault() -> None:
 def test_the_table_is_written_with_what_was_missed(tmp_path: Path) -> None:
     met = Result(row="K2", title="worker killed", seed=1, recoveries=[1.0, 3.0], bar_seconds=10)
     missed = Result(row="K4", title="PostgreSQL killed", seed=1, missed=["lost: one"], lost=1)
-    write([met, missed], tmp_path, {"seed": 1})
+    late = Result(row="K6", title="RabbitMQ killed", seed=1, recoveries=[31.0], bar_seconds=30)
+    write([met, missed, late], tmp_path, {"seed": 1})
     rows = json.loads((tmp_path / "chaos.json").read_text())["rows"]
     assert [(row["is_met"], row["p50"], row["max"]) for row in rows] == [
         (True, 2.0, 3.0),
         (False, None, None),
+        (False, 31.0, 31.0),
     ]
+    assert (late.is_kept, missed.is_kept) == (True, False)
     assert "K4: MISSED: lost: one" in (tmp_path / "chaos.txt").read_text()
     assert (tmp_path / "recovery.png").read_bytes().startswith(b"\x89PNG")
 
