@@ -237,7 +237,7 @@ def no_lease(bench: Bench, is_broken: bool) -> list[Violation]:
                 update(messages)
                 .where(messages.c.state.in_(("waiting", "started")))
                 .values(fence=messages.c.fence + 1)
-                .returning(messages)
+                .returning(messages, self._age)
             ).mappings()
             return [_message(row) for row in rows]
 
@@ -263,7 +263,7 @@ def read_by_position(bench: Bench, is_broken: bool) -> list[Violation]:
 
     class ByPosition(SqlOutbox):
         def claim(self, *_asked: Any, **_more: Any) -> list[Message]:
-            newer = select(messages).where(messages.c.message_id > position[0])
+            newer = select(messages, self._age).where(messages.c.message_id > position[0])
             rows = self._connection.execute(newer.order_by(messages.c.message_id)).mappings().all()
             position[0] = max([position[0], *(row["message_id"] for row in rows)])
             return [_message(row) for row in rows]

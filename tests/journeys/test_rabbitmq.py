@@ -111,7 +111,8 @@ def test_what_no_worker_can_read_is_set_aside_without_its_content_and_stalls_not
         (b"\x80\x04N.", {"task": "clinical.work", "id": "5"}, "application/x-python-serialize"),
     ]
     with ward.start("worker") as worker:
-        wait_until(lambda: broker.has("clinical"))
+        ward.receive_patients(1, "before-junk")  # then the queues are there, and bound
+        wait_until(lambda: ward.num_patients() == 1)
         with Connection(broker.url) as connection:
             producer = connection.Producer(routing_key="clinical")
             for body, headers, content_type in junk:
@@ -123,7 +124,7 @@ def test_what_no_worker_can_read_is_set_aside_without_its_content_and_stalls_not
                     content_encoding="utf-8",
                 )
         ward.receive_patients(3, "beside-junk")
-        wait_until(lambda: ward.num_patients() == 3)
+        wait_until(lambda: ward.num_patients() == 4)
         wait_until(lambda: len(ward.buried()) == len(junk))
         assert {each.letter.reason for each in ward.buried()} == {"unreadable"}
         digests = {hashlib.sha256(body).hexdigest() for body, _, _ in junk}

@@ -87,7 +87,7 @@ def test_everything_on_the_way_from_delivery_to_review_is_counted(
         num_quarantined=1,
         num_predictions=1,
         num_abstained=1,
-        num_audit_entries=6,
+        num_audit_entries=7,
         num_reviews_by_state={"queued": 1},
         num_messages_by_state={"waiting": 3},
     )

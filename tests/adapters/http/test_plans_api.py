@@ -84,7 +84,7 @@ def test_comparing_and_reading_back_are_in_the_audit_log(stage: Stage, review_id
     assert entry.actor == "anna"
     assert entry.request_id
     assert entry.refs["comparison"] == told["comparison_id"]
-    assert set(entry.sealed_refs) == {"input", "output"}
+    assert set(entry.sealed_refs) == {"input", "output", "capsule"}
 
 
 def test_a_model_that_cannot_say_what_is_usual_withholds_the_ranking(

@@ -6,7 +6,9 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import Engine
 
+from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.model_server.client import (
     ForeignAnswerError,
     HttpModelServer,
@@ -17,7 +19,6 @@ from clinical.prediction.abstention import AbstentionReason
 from clinical.prediction.prediction import Prediction
 from clinical.prediction.replay import Replay
 from clinical.services.messages import Message, MessageKind
-from clinical.services.ports import OpenUnitOfWork
 from clinical.services.prediction import PredictionService
 from clinical.services.replay import ReplayService
 from clinical.timeline.patient import PatientRef
@@ -47,10 +48,11 @@ def server(lie: Path) -> Iterator[HttpModelServer]:
 class Worker:
     """One attempt after the other at a prediction that is owed, with the real client in between."""
 
-    def __init__(self, open_unit_of_work: OpenUnitOfWork, server: HttpModelServer) -> None:
-        self.open_unit_of_work = open_unit_of_work
+    def __init__(self, engine: Engine, server: HttpModelServer) -> None:
         self.server = server
         self.clock, identities = SettableClock(), SeededIdentities()
+        open_unit_of_work = unit_of_work_factory(engine, moment=self.clock.now)
+        self.open_unit_of_work = open_unit_of_work
         service = PredictionService(
             open_unit_of_work=open_unit_of_work,
             clock=self.clock,
@@ -99,8 +101,8 @@ class Worker:
 
 
 @pytest.fixture
-def worker(open_unit_of_work: OpenUnitOfWork, server: HttpModelServer) -> Worker:
-    return Worker(open_unit_of_work, server)
+def worker(engine: Engine, server: HttpModelServer) -> Worker:
+    return Worker(engine, server)
 
 
 @pytest.mark.parametrize("told", [Lie.NAN, Lie.INFINITE_STATE, Lie.IMPROBABLE])

@@ -100,7 +100,7 @@ def test_a_sound_site_passes_and_no_process_is_left_behind(
 ) -> None:
     done = run_audit(database_url, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "The audit log is sound over 5 entries." in done.stdout
+    assert "The audit log is sound over 6 entries." in done.stdout
     assert "All 2 recomputed predictions came back equal." in done.stdout
     assert "Passed." in (tmp_path / "report.html").read_text()
     assert left_behind(tmp_path) == []

@@ -6,6 +6,7 @@ import pytest
 
 from clinical.audit.entry import AuditKind
 from clinical.prediction.replay import Replay
+from clinical.prediction.request import Purpose
 from pipelines.evaluation import audit_report
 from tests.fakes import MODEL
 from tests.pipelines.evaluation.conftest import NUM_PATIENTS, Stage, patient
@@ -161,7 +162,9 @@ def test_predictions_of_another_model_are_told_apart(
 ) -> None:
     newer = replace(MODEL, version="2", manifest_digest="f" * 64)
     monkeypatch.setattr(stage.models, "fingerprint", lambda: newer)
-    stage.predictions.make(patient(59).patient_id, stage.act("worker"))
+    stage.predictions.make(
+        patient(59).patient_id, stage.act("worker"), purpose=Purpose.RETROSPECTIVE
+    )
     findings, _ = stage.audit()
     assert (findings.replay.num_eligible, findings.replay.num_of_other_models) == (1, 85)
     assert len(findings.replay.replayed) == 1
