@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from amqp.exceptions import NotFound
 from kombu.connection import Connection
 
 from tests.stack import free_ports
@@ -95,14 +94,6 @@ class RabbitMq:
         with Connection(self.url) as connection:
             declared = connection.default_channel.queue_declare(queue, passive=True)
             return int(declared.message_count)
-
-    def has(self, queue: str) -> bool:
-        """Whether somebody declared the queue."""
-        try:
-            self.depth(queue)
-        except NotFound:
-            return False
-        return True
 
     def answers(self) -> bool:
         """Whether it takes connections."""
