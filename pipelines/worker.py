@@ -36,6 +36,7 @@ from pipelines.tasks.reaper import Reaper
 TASK = "clinical.work"
 _DELIVERY_LIMIT = 8
 _CONFIRM_SECONDS = 10.0
+_HEARTBEAT_SECONDS = 10
 _HIDDEN = "(hidden)"
 
 _LOG = telemetry.logger(__name__)
@@ -175,6 +176,13 @@ def _only_id(what: tuple[object, ...]) -> UUID:
 def open_line(app: Celery) -> Iterator[QueueLine]:
     """A connection of its own for whoever publishes."""
     with app.connection_for_write() as connection:
+        if connection.transport.driver_type == "amqp":
+            # The consumer has heartbeats; here a link that is silent is noticed by who waits for it.
+            connection.transport_options = {
+                **connection.transport_options,
+                "read_timeout": _CONFIRM_SECONDS,
+                "write_timeout": _CONFIRM_SECONDS,
+            }
         connection.ensure_connection(max_retries=1, timeout=_CONFIRM_SECONDS)
         yield QueueLine(app, connection)
 
@@ -254,6 +262,7 @@ def _broker_settings(broker: Broker) -> dict[str, Any]:
         }
     return {
         "broker_url": broker.url,
+        "broker_heartbeat": _HEARTBEAT_SECONDS,
         "broker_transport_options": {"confirm_publish": True},
         "task_queues": [
             _queue(

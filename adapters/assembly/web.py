@@ -6,6 +6,7 @@ Knows which class implements which port. It never loads torch, and talks to no b
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,9 +17,14 @@ from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
 from adapters.care_plans.reader import read_library
-from adapters.clock import SystemClock, TimeOrderedIdentities
+from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
-from adapters.db.engine import LONGEST_PAUSE_SECONDS, create_engine
+from adapters.db.engine import (
+    LONGEST_ANSWER_TO_WEB_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    create_engine,
+)
+from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
@@ -50,18 +56,18 @@ _STOP_SECONDS = 8
 
 def create(settings: Settings, url: str) -> FastAPI:
     """The app of this site, over the database at `url`."""
-    clock, identities = SystemClock(), TimeOrderedIdentities()
-    engine = create_engine(url, longest_pause_seconds=LONGEST_PAUSE_SECONDS)
+    connected = partial(
+        create_engine,
+        url,
+        longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+        longest_answer_seconds=LONGEST_ANSWER_TO_WEB_SECONDS,
+    )
+    engine = connected()
+    # Of all processes alike: leases of reviews, and what was received when, must not hang on this machine.
+    clock, identities = DatabaseClock(engine), TimeOrderedIdentities()
     open_unit_of_work = unit_of_work_factory(engine)
     # Connections of their own: however many deliveries wait, a clinician does not queue behind them.
-    for_webhooks = unit_of_work_factory(
-        create_engine(
-            url,
-            pool_size=NUM_THREADS,
-            max_overflow=0,
-            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
-        )
-    )
+    for_webhooks = unit_of_work_factory(connected(pool_size=NUM_THREADS, max_overflow=0))
     summaries = Summaries(engine)
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)

@@ -15,9 +15,14 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
-from adapters.clock import SystemClock, TimeOrderedIdentities
+from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
-from adapters.db.engine import LONGEST_PAUSE_SECONDS, create_engine
+from adapters.db.engine import (
+    LONGEST_ANSWER_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    create_engine,
+)
+from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import FhirGateway
@@ -128,11 +133,15 @@ def open_parts(
 ) -> Parts:
     """Everything a process of the worker needs, with connections of its own unless an engine is given."""
     tracing.configure("worker", settings.traces_endpoint)
-    clock, identities = SystemClock(), TimeOrderedIdentities()
     if engine is None:
         engine = create_engine(
-            database_url, pool_size=2, longest_pause_seconds=LONGEST_PAUSE_SECONDS
+            database_url,
+            pool_size=2,
+            longest_pause_seconds=LONGEST_PAUSE_SECONDS,
+            longest_answer_seconds=LONGEST_ANSWER_SECONDS,
         )
+    # A worker whose own clock is slow would not see what just came in.
+    clock, identities = DatabaseClock(engine), TimeOrderedIdentities()
     open_unit_of_work = unit_of_work_factory(engine)
     return Parts(
         open_unit_of_work=open_unit_of_work,

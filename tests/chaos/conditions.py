@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from adapters.model_server.client import HttpModelServer
+from clinical.prediction.abstention import AbstentionReason
 from clinical.timeline.patient import PatientRef
 from tests.chaos.history import Outcome
 from tests.chaos.load import Sender, parcel
@@ -123,6 +125,8 @@ def skewed_clock(scene: Scene, number: int) -> None:
 def dishonest_model(scene: Scene, number: int) -> None:
     """K13: the model process is killed; or it answers NaN, for another input, as another model."""
     stage, lie = scene.stage, _LIES[number % len(_LIES)]
+    with contextlib.closing(HttpModelServer(stage.model_url, 10)) as models:
+        said = models.fingerprint()
     stage.kill("model")
     sender = Sender(stage.web_url, scene.load.history, "lied-to")
     what = parcel(f"{scene.tag}-{lie}{number}", 0, scene.chance)
@@ -131,7 +135,8 @@ def dishonest_model(scene: Scene, number: int) -> None:
         time.sleep(_LIE_SECONDS)
     else:
         program = (sys.executable, "-P", "-m", "tests.chaos.lying_model")
-        arguments = [str(stage.model_port), lie]
+        fingerprint = [said.name, said.version, said.manifest_digest, said.vocabulary_digest]
+        arguments = [str(stage.model_port), lie, *fingerprint]
         with Started(arguments, stage.folder, stage.settings, program=program):
             stage.wait_for_model()
             sender.send(what, stop=lambda: False)
@@ -162,6 +167,9 @@ def _say_what_is_stored(scene: Scene, lie: str, record_id: str) -> None:
     scene.require(not is_nan, "a prediction of NaN was stored")
     scene.require(not is_other, "an answer was stored under another digest than the model's own")
     scene.require(lie != "input" or not stored, "an answer to another input was stored")
+    reasons = [reason for _, _, reason in stored]
+    is_told = lie != "nan" or reasons == [AbstentionReason.MODEL_NOT_NUMERIC.value]
+    scene.require(is_told, f"an answer of NaN is stored as {reasons}")
     scene.require(lie != "killed" or not stored, "a prediction without a model")
     said = f"{len(stored)} predictions stored" if stored else "nothing stored"
     scene.see(f"{lie}: {said}; the message: {owed}")

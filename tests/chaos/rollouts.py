@@ -153,15 +153,11 @@ def _expected_digest(parcels: list[Parcel]) -> str:
 def _recompute(scene: Scene, parcels: list[Parcel], chance: random.Random) -> None:
     """Newest predictions, computed again from the stored facts by the model."""
     from adapters.model_server.client import HttpModelServer
-    from clinical.services.prediction import PredictionService
-    from tests.fakes import SeededIdentities
+    from clinical.services.replay import ReplayService
 
     with contextlib.closing(HttpModelServer(scene.stage.model_url, 60)) as models:
-        service = PredictionService(
-            open_unit_of_work=scene.stage.open_unit_of_work,
-            clock=scene.stage.clock,
-            identities=SeededIdentities(),
-            models=models,
+        service = ReplayService(
+            open_unit_of_work=scene.stage.open_unit_of_work, models=models, planner=models
         )
         newest = scene.rows(
             "SELECT DISTINCT ON (patient_id) prediction_id FROM predictions"
