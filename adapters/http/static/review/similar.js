@@ -5,29 +5,38 @@ import { el, put } from "./dom.js";
 import { dashed, percent, percentRange, plural } from "./words.js";
 
 let held = { id: null, answer: null }; // of the review last asked about, while the item is drawn again
+let here = { id: null, place: null }; // where the newest drawing of an item shows it
 
 export function similarPanel(item) {
   const id = item.review.review_id;
   const place = el("div", { class: "similar", "aria-live": "polite" });
-  if (held.id === id && held.answer) show(place, held.answer);
-  else put(place, el("button", { type: "button", onclick: () => ask(id, place) }, "Show similar patients"));
+  here = { id, place };
+  if (held.id === id) show(place, held.answer);
+  else put(place, el("button", { type: "button", onclick: () => ask(id) }, "Show similar patients"));
   return el("section", { class: "panel", "aria-labelledby": "similar-title" },
     el("h2", { id: "similar-title" }, "Similar patients ",
       el("small", {}, "what happened among similar patients on record, not a forecast")),
     place);
 }
 
-async function ask(id, place) {
-  put(place, el("div", { class: "skeleton", "aria-busy": "true", "aria-label": "Looking for similar patients" }));
+async function ask(id) {
+  held = { id, answer: null };
+  show(here.place, null);
   try {
-    held = { id, answer: await api.similar(id) };
-    show(place, held.answer);
+    const answer = await api.similar(id);
+    if (held.id === id) held.answer = answer;
+    if (here.id === id) show(here.place, answer); // the item may have been drawn again meanwhile
   } catch (error) {
-    put(place, el("p", { class: "quiet" }, error.message));
+    if (held.id === id) held = { id: null, answer: null };
+    if (here.id === id) put(here.place, el("p", { class: "quiet" }, error.message));
   }
 }
 
 function show(place, answer) {
+  if (!answer) {
+    put(place, el("div", { class: "skeleton", "aria-busy": "true", "aria-label": "Looking for similar patients" }));
+    return;
+  }
   if (answer.untold) {
     put(place, el("p", { class: "quiet" }, nobody(answer)));
     return;
