@@ -29,9 +29,11 @@ LIES = ("nan", "input", "model")
 class LyingModel:
     """Answers each question with what cannot be true."""
 
-    def __init__(self, lie: str, *said: str) -> None:
+    def __init__(self, lie: str, name: str, version: str, manifest: str, vocabulary: str) -> None:
         self.lie = lie
-        self.fingerprint = ModelFingerprint(*said)
+        self.fingerprint = ModelFingerprint(
+            name=name, version=version, manifest_digest=manifest, vocabulary_digest=vocabulary
+        )
 
     def answer(
         self, request: PredictionRequest, timeline: Timeline, memory: PatientMemory | None = None
