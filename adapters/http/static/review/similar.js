@@ -4,8 +4,8 @@ import * as api from "./api.js";
 import { el, put } from "./dom.js";
 import { dashed, percent, percentRange, plural } from "./words.js";
 
-let held = { id: null, answer: null }; // of the review last asked about, while the item is drawn again
-let here = { id: null, place: null }; // where the newest drawing of an item shows it
+let held = { id: null }; // the answer for the review last asked about; null while it is awaited
+let here = {}; // where the item was drawn last: it may be drawn again meanwhile
 
 export function similarPanel(item) {
   const id = item.review.review_id;
@@ -21,26 +21,20 @@ export function similarPanel(item) {
 
 async function ask(id) {
   held = { id, answer: null };
-  show(here.place, null);
+  show(here.place);
   try {
     const answer = await api.similar(id);
     if (held.id === id) held.answer = answer;
-    if (here.id === id) show(here.place, answer); // the item may have been drawn again meanwhile
+    if (here.id === id) show(here.place, answer);
   } catch (error) {
-    if (held.id === id) held = { id: null, answer: null };
+    held = { id: null };
     if (here.id === id) put(here.place, el("p", { class: "quiet" }, error.message));
   }
 }
 
 function show(place, answer) {
-  if (!answer) {
-    put(place, el("div", { class: "skeleton", "aria-busy": "true", "aria-label": "Looking for similar patients" }));
-    return;
-  }
-  if (answer.untold) {
-    put(place, el("p", { class: "quiet" }, nobody(answer)));
-    return;
-  }
+  if (!answer) return put(place, el("div", { class: "skeleton", "aria-busy": "true", "aria-label": "Looking for similar patients" }));
+  if (answer.untold) return put(place, el("p", { class: "quiet" }, nobody(answer)));
   put(place,
     el("p", {}, el("strong", {}, plural(answer.num_patients, "patient")), ` of this site, ${nearness(answer)}. ${answer.wording}`),
     isFar(answer) && el("p", {}, "They are hardly nearer than patients of this site usually are: read this as what happened at the site, not as what happens to patients like this one."),
