@@ -59,10 +59,10 @@ train: $(VENV)/.runtime ## Train the world model on the shipped patients, into v
 bench: $(VENV)/.development ## Run every benchmark and write BENCHMARKS.json and BENCHMARKS.md
 	$(BIN)/clinical bench all
 
-chaos: $(VENV)/.development ## Break a running site in ten known ways, and judge what it kept (8 minutes)
+chaos: $(VENV)/.development ## Break a running site in ten known ways, and judge what it kept (5 minutes)
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --out var/chaos
 
-chaos-full: $(VENV)/.development ## The same with all faults (25 minutes; some need root)
+chaos-full: $(VENV)/.development ## The same with all faults (longer; some need root)
 	$(BIN)/python -m tests.chaos --full --rounds $(ROUNDS) --out var/chaos-full
 
 lock: $(VENV)/.development ## Write requirements.lock from what is installed

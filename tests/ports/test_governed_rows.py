@@ -45,6 +45,13 @@ _INSERTS = {
     "comparison": _COMPARISON,
     "written back": _WRITE_BACK,
 }
+_TABLES = {
+    "delivery": "deliveries",
+    "model": "model_versions",
+    "prediction": "predictions",
+    "decision": "decisions",
+    "comparison": "plan_comparisons",
+}
 _CHANGES = {
     "a delivery changed": "UPDATE deliveries SET body = %(id)s WHERE site = 'base'",
     "a review changed": "UPDATE reviews SET state = 'signed'",
@@ -129,6 +136,17 @@ def test_an_entry_that_names_the_row_lets_it_through_but_only_in_its_own_transac
     as_app.execute(_INSERTS[ref], {"id": key})
     as_app.execute(_ENTRY, _names({ref: key}))
     as_app.commit()
+    entries = "SELECT count(*) FROM audit_entries WHERE refs ->> %s = %s"
+    assert as_app.execute(entries, [ref, key]).fetchone() == (2,)
+    assert _count(as_app, _TABLES[ref], key) == 1
+
+
+def _count(connection: psycopg.Connection, table: str, key: str = "") -> int:
+    """How many rows there are, or with this text in them."""
+    found = f"SELECT count(*) FROM {table} AS row WHERE position(%s IN row::text) > 0"
+    row = connection.execute(found, [key]).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def test_nobody_but_the_trigger_says_which_entries_are_of_a_transaction(
@@ -173,9 +191,12 @@ def test_only_an_erasure_may_delete(as_app: psycopg.Connection) -> None:
     erasure = "INSERT INTO audit_entries VALUES (%(entry)s, now(), 'patient.erased.v1', 'a', %(refs)s, '')"
     with _refused(as_app):
         as_app.execute("DELETE FROM reviews")
+    assert _count(as_app, "reviews") == _count(as_app, "predictions") == 1
     as_app.execute(erasure, _names({"num_sealed": "0"}))
     as_app.execute("DELETE FROM reviews")
     as_app.execute("DELETE FROM predictions")
     as_app.commit()
+    assert _count(as_app, "reviews") == _count(as_app, "predictions") == 0
     with _refused(as_app):  # that was then
         as_app.execute("DELETE FROM deliveries")
+    assert _count(as_app, "deliveries") == 1

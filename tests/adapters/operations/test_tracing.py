@@ -80,6 +80,8 @@ def test_a_child_of_a_process_that_keeps_traces_sends_its_own(receiver: TraceRec
 
 def test_a_collector_that_is_away_breaks_nothing() -> None:
     tracing.configure("test", "http://127.0.0.1:1/v1/traces")
+    assert tracing.is_on()
     with tracing.span("work"):
-        pass
+        assert tracing.traceparent()
     tracing.flush()
+    assert not tracing.is_on()
