@@ -4,6 +4,7 @@ An error has a stable `code` (append only, listed in the README of this room), a
 says whose move it is. Messages never carry patient data: they go to logs and to callers.
 """
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
@@ -31,10 +32,20 @@ class RejectedError(ClinicalError):
 
 
 class OperationalError(ClinicalError):
-    """What was asked cannot be done now; the same call may succeed later."""
+    """What was asked cannot be done now; the same call may succeed later.
+
+    `retry_after` is set where whoever refused said how long to stay away.
+    """
 
     code = "clinical.operational"
     loudness = Loudness.OPERATIONAL
+    retry_after: timedelta | None = None
+
+    def __init__(self, message: str = "", *, retry_after: timedelta | None = None) -> None:
+        """`message` carries no patient data."""
+        super().__init__(message)
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class NotFoundError(RejectedError):

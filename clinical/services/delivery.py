@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from clinical.timeline.event import Event
+from clinical.timeline.event import Event, Source
 from clinical.timeline.patient import PatientRef
 
 
@@ -67,6 +67,29 @@ class Quarantined:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """The sender takes a record back and says nothing else of it, not even whose it is: a deletion.
+
+    `source` names the record, and the bytes that said so; `source.updated_at` is when it was taken back.
+    """
+
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """Two patient records of a site are one person: what is under `gone` belongs to `kept`.
+
+    Both are the site's ids. `is_undone` where the sender says that they are two people after all.
+    """
+
+    gone: str
+    kept: str
+    source: Source
+    is_undone: bool = False
+
+
 @dataclass(slots=True, kw_only=True)
 class Reading:
     """What was understood of a delivery. `counts` tells the rest: kinds, unmapped systems and units.
@@ -78,6 +101,8 @@ class Reading:
     events: list[Event] = field(default_factory=list)
     patients: dict[UUID, PatientRef] = field(default_factory=dict)
     quarantined: list[Quarantined] = field(default_factory=list)
+    withdrawn: list[Withdrawn] = field(default_factory=list)
+    merged: list[Merged] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
 
