@@ -42,6 +42,10 @@ class Authorize(Protocol):
         """What `headers` gave was refused: do not give it again."""
         ...
 
+    def close(self) -> None:
+        """Let go of what is kept open to get a token."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -112,6 +116,8 @@ class Peer:
     def close(self) -> None:
         """Let go of connections that are kept open."""
         self._client.close()
+        if self._authorize is not None:
+            self._authorize.close()
 
     @property
     def base_url(self) -> str:
