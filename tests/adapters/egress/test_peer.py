@@ -23,7 +23,7 @@ from adapters.egress.errors import (
     PeerUnavailableError,
     UnreadableAnswerError,
 )
-from adapters.egress.peer import Bounds, Peer, retry_after
+from adapters.egress.peer import REQUEST_ID, Bounds, Peer, retry_after
 from tests.fakes import NOON, SettableClock
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -53,6 +53,21 @@ def test_a_path_is_asked_below_the_base_with_what_is_given() -> None:
     assert got.document() == {"a": 1}
     assert str(seen[0].url) == "https://ehr.example/fhir/Patient/1"
     assert (seen[0].headers["accept"], seen[0].content) == ("x", b"{}")
+
+
+def test_on_whose_behalf_it_is_asked_goes_along_and_only_then() -> None:
+    seen: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("x-request-id"))
+        return httpx.Response(200)
+
+    ehr = peer(answer)
+    ehr.ask("GET")
+    token = REQUEST_ID.set("r-7")
+    ehr.ask("GET")
+    REQUEST_ID.reset(token)
+    assert seen == [None, "r-7"]
 
 
 @pytest.mark.parametrize(
