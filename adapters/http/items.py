@@ -13,12 +13,12 @@ from uuid import UUID
 
 from adapters.http import schemas
 from adapters.http.facts import event_label, fact_of, patient_of
-from adapters.http.notice_schemas import WarningKind, WarningShape
+from adapters.http.notice_schemas import WarningShape
+from adapters.http.notices import stale_of
 from clinical.prediction.abstention import Abstention
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import Readout, ReadoutKind
-from clinical.prediction.staleness import StaleReason
 from clinical.prediction.trajectory import LatentTrajectory
 from clinical.review.decision import Decision
 from clinical.review.review import Review
@@ -55,14 +55,9 @@ def item_of(
         evidence=_evidence(forecast.readouts, timeline),
         capsule=_capsule(prediction),
         decision=None if decision is None else decision_of(decision),
-        stale=_stale(warnings),
+        stale=stale_of(warnings),
         warnings=list(warnings),
     )
-
-
-def _stale(warnings: Iterable[WarningShape]) -> schemas.Stale | None:
-    marks = (each for each in warnings if each.kind is WarningKind.STALE)
-    return next((schemas.Stale(reason=StaleReason(m.note), since=m.at) for m in marks), None)
 
 
 def line_of(

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response, status
 
 from adapters.http.dependencies import Given
 from adapters.http.notice_schemas import Notices, StoppedModel, WarningKind, WarningShape
-from adapters.http.schemas import problems
+from adapters.http.schemas import Stale, problems
 from adapters.http.sessions import FromOurPage, SignedInClinician, act_of
 from clinical.prediction.prediction import Prediction
 from clinical.prediction.registry import (
@@ -21,7 +21,7 @@ from clinical.prediction.registry import (
     ModelStoppedError,
     RegisteredModel,
 )
-from clinical.prediction.staleness import StaleMark
+from clinical.prediction.staleness import StaleMark, StaleReason
 from clinical.review.recall import Recall, RecallKind, Relook
 from clinical.review.review import Review, ReviewState
 from clinical.services.ports import UnitOfWork
@@ -88,6 +88,12 @@ def warnings_of(
         if warnings:
             found[review.review_id] = warnings
     return found
+
+
+def stale_of(warnings: Iterable[WarningShape]) -> Stale | None:
+    """Why the item is stale, and since when, if one of its warnings says so."""
+    marks = (each for each in warnings if each.kind is WarningKind.STALE)
+    return next((Stale(reason=StaleReason(mark.note), since=mark.at) for mark in marks), None)
 
 
 def _digest(prediction: Prediction) -> str:
