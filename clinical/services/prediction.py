@@ -186,9 +186,9 @@ class PredictionService:
             opened_at=act.at,
         )
         others = uow.reviews.open_for(request.patient_id)
-        if uow.retractions.merges([request.patient_id]).lead(
-            request.patient_id, act.at, act.at
-        ) != (request.patient_id):
+        now = self.clock.now()
+        merges = uow.retractions.merges([request.patient_id])
+        if merges.lead(request.patient_id, now, now) != request.patient_id:
             return  # merged into another record on the way: that one is asked about
         best = uow.predictions.answered_until(request.patient_id, request.purpose)
         if best is not None and best > request.received_by:

@@ -3,9 +3,10 @@
 Knows versions of records of whatever patient. Every answer depends on what came, never on its order.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -38,7 +39,9 @@ def retractions(versions: Iterable[Event], deletions: Iterable[Deletion]) -> lis
 
     A record that was deleted is nobody's; a version about somebody else takes the record away from
     all others who hold it. Whether such an event comes before or after a version is decided as
-    between versions, so a record that was made, or moved back, after it stands again.
+    between versions, so a record that was made, or moved back, after it stands again. Versions whose
+    sender does not say when they were made are ordered by receipt: such a record is deleted as of when
+    its deletion came, too.
     """
     held: defaultdict[Record, list[Event]] = defaultdict(list)
     for event in versions:
@@ -55,11 +58,20 @@ def retractions(versions: Iterable[Event], deletions: Iterable[Deletion]) -> lis
         for patient_id in sorted(patient_ids):
             own = [event for event in events if event.patient_id == patient_id]
             taken = [(e.source, e.received_at) for e in events if e.patient_id != patient_id]
-            taken += [(each.source, each.received_at) for each in deleted[record]]
+            is_timed = all(event.source.updated_at is not None for event in own)
+            for each in deleted[record]:
+                taken.append((each.source, each.received_at))
+                if each.source.updated_at is not None and not is_timed:
+                    taken.append((_as_received(each.source), each.received_at))
             like = min(own, key=made)
             unique = {source.digest: (source, at) for source, at in taken}
             found += [_retraction(like, *each) for each in unique.values()]
     return found
+
+
+def _as_received(source: Source) -> Source:
+    digest = hashlib.sha256(f"{source.digest} as received".encode()).hexdigest()
+    return replace(source, updated_at=None, digest=digest)
 
 
 def _retraction(like: Event, source: Source, received_at: datetime) -> Event:
