@@ -114,7 +114,8 @@ def _merges(
 def _silences(merging: Sequence[MergeStatement], events: Sequence[Event]) -> list[MergeStatement]:
     """For each version of a record that says nothing of a merge of which another version of it speaks.
 
-    Whether it comes before or after that one is decided as between versions.
+    Whether it comes before or after that one is decided as between versions; by receipt where either
+    does not say when it was made.
     """
     lapsing = [each for each in merging if each.lapses]
     if not lapsing:
@@ -126,19 +127,28 @@ def _silences(merging: Sequence[MergeStatement], events: Sequence[Event]) -> lis
     }
     said = {(each.gone_id, each.kept_id, each.said_by, each.digest) for each in lapsing}
     return [
-        replace(
-            each,
-            says=Says.SILENT,
-            digest=digest,
-            updated_at=event.source.updated_at,
-            received_at=event.received_at,
-            delivery_id=event.source.delivery_id,
-        )
-        for each in {(m.gone_id, m.kept_id, m.said_by): m for m in lapsing}.values()
+        _silence(each, event)
+        for each in lapsing
         for digest, event in versions.items()
         if f"Patient/{event.source.record_id}" == each.said_by
         and (each.gone_id, each.kept_id, each.said_by, digest) not in said
+        and (_are_timed(each, event) or event.received_at > each.received_at)
     ]
+
+
+def _are_timed(said: MergeStatement, event: Event) -> bool:
+    return said.updated_at is not None and event.source.updated_at is not None
+
+
+def _silence(said: MergeStatement, event: Event) -> MergeStatement:
+    return replace(
+        said,
+        says=Says.SILENT,
+        digest=event.source.digest,
+        updated_at=event.source.updated_at if _are_timed(said, event) else None,
+        received_at=event.received_at,
+        delivery_id=event.source.delivery_id,
+    )
 
 
 def _statement(delivery: Delivery, merged: Merged) -> MergeStatement:
