@@ -5,6 +5,7 @@ Knows the tables `events` and `patients`. Does not know where events come from.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from clinical.review.recall import RecordName
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
-from clinical.timeline.versions import Record, by_patient
+from clinical.timeline.versions import Record, by_patient, record_of
 
 _COLUMNS = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 _PLACEHOLDERS = sql.SQL(", ").join([sql.Placeholder()] * len(COLUMNS))
@@ -37,11 +38,11 @@ _MERGE = sql.SQL(
 ).format(_COLUMNS)
 _UNSTAGE = sql.SQL("DROP TABLE staged_events")
 _OF_PATIENTS = sql.SQL("SELECT {} FROM events WHERE patient_id = ANY(%b::uuid[])").format(_COLUMNS)
-# The index knows records by their id alone; few have one id and not the same site and type.
-_OF_RECORDS = sql.SQL(
-    "SELECT {} FROM unnest(%b::text[], %b::text[], %b::text[]) AS wanted (site, record_type, record_id)"
-    " JOIN events USING (record_id, record_type, site)"
-).format(sql.SQL(", ").join(sql.Identifier("events", name) for name in COLUMNS))
+# By the index for each, whatever the planner believes of a young table; it knows records by id alone.
+_OF_RECORD_IDS = sql.SQL(
+    "SELECT held.* FROM unnest(%b::text[]) AS wanted (record_id) CROSS JOIN LATERAL"
+    " (SELECT {} FROM events WHERE events.record_id = wanted.record_id OFFSET 0) AS held"
+).format(_COLUMNS)
 _KNOWN = sql.SQL(
     "SELECT patient_id FROM unnest(%b::uuid[]) AS asked (patient_id)"
     " WHERE EXISTS (SELECT FROM events WHERE events.patient_id = asked.patient_id)"
@@ -83,13 +84,13 @@ class SqlTimelines:
                 return Timeline.of(patient_id, events)
             return Timeline.of_person(patient_id, by_patient(events), merges)
 
-    def versions(self, records: Collection[Record]) -> list[Event]:
+    def versions(self, records: AbstractSet[Record]) -> list[Event]:
         """Every event held of any version of these records, whoever it is about."""
         if not records:
             return []
         with self._driver.cursor(binary=True) as cursor:
-            cursor.execute(_OF_RECORDS, [list(column) for column in zip(*sorted(records))])  # noqa: B905
-            return list(events_of(cursor))
+            cursor.execute(_OF_RECORD_IDS, [sorted({record_id for _, _, record_id in records})])
+            return [event for event in events_of(cursor) if record_of(event) in records]
 
     def known(self, patient_ids: Collection[UUID]) -> frozenset[UUID]:
         """Those of whom some event is held."""

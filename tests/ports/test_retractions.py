@@ -82,10 +82,10 @@ def test_versions_are_found_by_record_whoever_they_are_about(
     elsewhere = replace(of(CY), source=replace(of(CY).source, site="south"))
     know(open_unit_of_work, mine, moved, *parts, elsewhere)
     with open_unit_of_work() as uow:
-        assert uow.timelines.versions([]) == []
-        found = uow.timelines.versions([record_of(mine)])
+        assert uow.timelines.versions(set()) == []
+        found = uow.timelines.versions({record_of(mine)})
         assert {e.event_id: e for e in found} == {e.event_id: e for e in (mine, moved)}
-        found = uow.timelines.versions([record_of(mine), record_of(parts[0]), ("x", "y", "z")])
+        found = uow.timelines.versions({record_of(mine), record_of(parts[0]), ("x", "y", "z")})
         assert len(found) == 4
 
 

@@ -1,6 +1,6 @@
 """What is known of patients and what models said of them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -30,7 +30,7 @@ class Timelines(Protocol):
         """Everything held about a patient, and under records merged into theirs; empty where nothing is."""
         ...
 
-    def versions(self, records: Collection[Record]) -> list[Event]:
+    def versions(self, records: Set[Record]) -> list[Event]:
         """Every event held of any version of these records, whoever it is about."""
         ...
 
