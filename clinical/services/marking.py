@@ -69,7 +69,7 @@ def _corrected(uow: UnitOfWork, change: Change) -> Reasons:
     changed = {record_of(event) for event in change.new}
     held = [event for event in change.held if record_of(event) in changed]
     reasons: Reasons = {}
-    for patient_id in sorted(_linked((event.patient_id for event in held), change.after)):
+    for patient_id in sorted(change.after.above(event.patient_id for event in held)):
         lost = _lost(patient_id, held, change)
         if not lost:
             continue
@@ -90,16 +90,6 @@ def _lost(patient_id: UUID, held: Sequence[Event], change: Change) -> Mapping[Fa
         fact: StaleReason.CORRECTED if fact[:3] in still else StaleReason.WITHDRAWN
         for fact in contents(before.events) - contents(after.events)
     }
-
-
-def _linked(patient_ids: Iterable[UUID], merges: Merges) -> frozenset[UUID]:
-    """These, and the records under which they are or were kept."""
-    found = frozenset(patient_ids)
-    while True:
-        kept = {said.kept_id for said in merges.statements if said.gone_id in found}
-        if kept <= found:
-            return found
-        found |= kept
 
 
 def _of_deleted(uow: UnitOfWork, change: Change) -> Reasons:
@@ -187,7 +177,10 @@ def _close_reviews_of_gone(
     for patient_id in sorted(change.regrouped):
         if change.after.lead(patient_id) == patient_id:
             continue
-        for review in uow.reviews.open_for(patient_id):
+        # Nobody opens another meanwhile; of these some may be signed meanwhile: the rest is held.
+        listed = tuple(review.prediction_id for review in uow.reviews.open_for(patient_id))
+        held = Touched(prediction_ids=listed)
+        for review in uow.recalls.open_reviews(held, _AT_ONCE) if listed else ():
             uow.reviews.update(review.withdraw(act.at, StaleReason.MERGED.value))
             uow.audit_log.append(
                 act.entry(

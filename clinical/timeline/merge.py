@@ -79,6 +79,15 @@ class Merges:
                 found[gone] = max(since)
         return found
 
+    def above(self, patient_ids: Iterable[UUID]) -> frozenset[UUID]:
+        """These, and all records under which they are or ever were kept."""
+        found = frozenset(patient_ids)
+        while True:
+            kept = {said.kept_id for said in self.statements if said.gone_id in found}
+            if kept <= found:
+                return found
+            found |= kept
+
     @property
     def patient_ids(self) -> frozenset[UUID]:
         """All records that anything was said of."""

@@ -12,10 +12,12 @@ from clinical.audit.entry import AuditKind
 from clinical.prediction.replay import Replay
 from clinical.prediction.staleness import StaleReason
 from clinical.review.decision import Verdict
+from clinical.review.recall import RecordName
 from clinical.review.review import Review, ReviewState
 from clinical.services.delivery import Door, Merged, Reading, Withdrawn
 from clinical.services.erasure import ErasureService
 from clinical.services.messages import MessageKind
+from clinical.services.recall import RecallService
 from clinical.timeline.event import Event, EventKind, Source, Standing
 from clinical.timeline.patient import PatientRef
 from tests.clinical.builders import event
@@ -462,3 +464,21 @@ def _tables_with(engine: Engine, needle: str) -> Iterable[str]:
 
 def test_the_clock_of_the_story_is_after_all_that_it_tells() -> None:
     assert event(at=700).available_at < NOON
+
+
+def test_a_recall_by_record_finds_what_read_it_under_the_record_that_was_kept(
+    world: World, ehr: Ehr
+) -> None:
+    ehr.send([*results(ADA), *results(BEN)])
+    ehr.answer()
+    gone, alone = opened(world, ADA), opened(world, BEN)
+    ehr.send(merged=[merge(ADA, BEN)])
+    ehr.answer()
+    joint = opened(world, BEN)
+    ehr.send(merged=[merge(ADA, BEN, 2, is_undone=True)])
+    recalls = RecallService(
+        open_unit_of_work=world.open_unit_of_work, clock=world.clock, identities=world.identities
+    )
+    found = recalls.of_record(RecordName(record_type="Observation", record_id="ada-1"))
+    assert set(found.touched.prediction_ids) == {gone.prediction_id, joint.prediction_id}
+    assert alone.prediction_id not in found.touched.prediction_ids
