@@ -147,8 +147,8 @@ def _ask_relooks(
         at=act.at,
         patient_id=patient_id,
     )
-    is_new = uow.recalls.add(recall)
-    assert is_new, "a delivery is recorded once"
+    if not uow.recalls.add(recall):
+        return  # another worker recorded the delivery meanwhile: nothing of this attempt is kept
     after: UUID | None = None
     while True:
         marked, after = uow.recalls.ask_relooks(
