@@ -3,18 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
 
+from adapters.db.inbox import AlreadyRecordedError
 from clinical.audit.entry import AuditKind
 from clinical.prediction.replay import Replay
 from clinical.prediction.staleness import StaleReason
 from clinical.review.decision import Verdict
 from clinical.review.recall import RecordName
 from clinical.review.review import Review, ReviewState
-from clinical.services.delivery import Door, Merged, Reading, Withdrawn
+from clinical.services.delivery import Delivery, Door, Merged, Reading, Withdrawn
 from clinical.services.erasure import ErasureService
 from clinical.services.messages import MessageKind
 from clinical.services.recall import RecallService
@@ -23,6 +25,7 @@ from clinical.timeline.patient import PatientRef
 from tests.clinical.builders import event
 from tests.clinical.services.conftest import World
 from tests.fakes import NOON
+from tests.ports.together import together
 
 pytestmark = pytest.mark.integration
 
@@ -482,3 +485,42 @@ def test_a_recall_by_record_finds_what_read_it_under_the_record_that_was_kept(
     found = recalls.of_record(RecordName(record_type="Observation", record_id="ada-1"))
     assert set(found.touched.prediction_ids) == {gone.prediction_id, joint.prediction_id}
     assert alone.prediction_id not in found.touched.prediction_ids
+
+
+class ByDelivery:
+    """Understands each delivery as the test prepared it, whichever thread asks."""
+
+    def __init__(self) -> None:
+        self.readings: dict[UUID, Reading] = {}
+
+    def read(self, delivery: Delivery) -> Reading:
+        reading = self.readings[delivery.delivery_id]
+        return replace(reading, events=list(reading.events), counts=reading.counts.copy())
+
+
+def test_a_record_and_its_deletion_that_are_recorded_at_once_do_not_miss_each_other(
+    world: World,
+) -> None:
+    reader = ByDelivery()
+    world.intake.readers[Door.FHIR] = reader  # type: ignore[index]
+    for number in range(6):
+        create, delete = (world.delivery(sender_id=f"{sort} {number}") for sort in ("put", "gone"))
+        made = result(ADA, number)
+        reader.readings = {
+            create.delivery_id: Reading(events=[made], patients={ADA.patient_id: ADA}),
+            delete.delivery_id: Reading(
+                withdrawn=[Withdrawn(source=deletion(made.source.record_id))]
+            ),
+        }
+        acts = [world.act("worker"), world.act("worker"), world.act("worker")]
+        for each in (create, delete):
+            world.intake.receive(each, world.act("ehr"))
+        done = together(
+            [
+                partial(world.intake.record, each.delivery_id, act)
+                for each, act in zip((create, delete, delete), acts, strict=True)
+            ]
+        )
+        errors = [each for each in done if isinstance(each, Exception)]
+        assert all(isinstance(each, AlreadyRecordedError) for each in errors), errors
+    assert values(world, ADA) == []
