@@ -11,8 +11,10 @@ from uuid import UUID
 from sqlalchemy import Connection, Subquery, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from adapters.db.retraction_tables import patient_merges
 from adapters.db.tables import events, patient_states, patients
 from clinical.prediction.similar import Neighbour
+from clinical.timeline.merge import Says
 
 
 class SqlLatentStates:
@@ -43,12 +45,23 @@ class SqlLatentStates:
 
 
 def _others(patient_id: UUID, manifest_digest: str, state: Sequence[float]) -> Subquery:
-    """Each other patient's nearest state of those after which something more became known."""
+    """Each other patient's nearest state of those after which something more became known.
+
+    Records that were ever merged into another are left out, also where that was undone.
+    """
     table, asked = patient_states.c, patients.alias("asked")
     distance: Any = table.state.l2_distance(list(state))
     followed = (
         select(events.c.event_id)
         .where(events.c.patient_id == table.patient_id, events.c.available_at > table.as_of)
+        .exists()
+    )
+    merged = (
+        select(patient_merges.c.gone_id)
+        .where(
+            patient_merges.c.gone_id == table.patient_id,
+            patient_merges.c.says == Says.MERGED.value,
+        )
         .exists()
     )
     return (
@@ -62,6 +75,7 @@ def _others(patient_id: UUID, manifest_digest: str, state: Sequence[float]) -> S
             table.manifest_digest == manifest_digest,
             func.vector_dims(table.state) == len(state),
             followed,
+            ~merged,  # one person is not two neighbours, nor their own
         )
         .order_by(table.patient_id, distance, table.as_of)
         .subquery()

@@ -201,14 +201,8 @@ events = Table(
     Column("delivery_id", Uuid, nullable=False),
     Column("updated_at", _moment),
     Index(None, "patient_id", "available_at"),
-    # Who has a record that is recalled. Small and cheap to keep, for imports; read once in a while.
-    Index(
-        "ix_events_record_id",
-        "record_id",
-        postgresql_using="brin",
-        postgresql_ops={"record_id": "text_bloom_ops"},
-        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
-    ),
+    # Whether a record that comes is held already, and who has one that is recalled.
+    Index("ix_events_record_id", "record_id", postgresql_using="hash"),
 )
 
 model_versions = Table(

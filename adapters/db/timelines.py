@@ -5,6 +5,7 @@ Knows the tables `events` and `patients`. Does not know where events come from.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,14 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.event_rows import COLUMNS, TYPES, events_of, row_of
+from adapters.db.retractions import merges_around
 from adapters.db.tables import events, patients
 from clinical.errors import NotFoundError
 from clinical.review.recall import RecordName
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
+from clinical.timeline.versions import Record, by_patient, record_of
 
 _COLUMNS = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
 _PLACEHOLDERS = sql.SQL(", ").join([sql.Placeholder()] * len(COLUMNS))
@@ -34,7 +37,16 @@ _MERGE = sql.SQL(
     " ON CONFLICT DO NOTHING"
 ).format(_COLUMNS)
 _UNSTAGE = sql.SQL("DROP TABLE staged_events")
-_OF_PATIENT = sql.SQL("SELECT {} FROM events WHERE patient_id = %s").format(_COLUMNS)
+_OF_PATIENTS = sql.SQL("SELECT {} FROM events WHERE patient_id = ANY(%b::uuid[])").format(_COLUMNS)
+# By the index for each, whatever the planner believes of a young table; it knows records by id alone.
+_OF_RECORD_IDS = sql.SQL(
+    "SELECT held.* FROM unnest(%b::text[]) AS wanted (record_id) CROSS JOIN LATERAL"
+    " (SELECT {} FROM events WHERE events.record_id = wanted.record_id OFFSET 0) AS held"
+).format(_COLUMNS)
+_KNOWN = sql.SQL(
+    "SELECT patient_id FROM unnest(%b::uuid[]) AS asked (patient_id)"
+    " WHERE EXISTS (SELECT FROM events WHERE events.patient_id = asked.patient_id)"
+)
 
 _FEW = 16  # up to here plain inserts are faster than COPY
 
@@ -64,9 +76,26 @@ class SqlTimelines:
 
     def of(self, patient_id: UUID) -> Timeline:
         """Everything held about a patient; empty where nothing is."""
+        merges = merges_around(self._connection, [patient_id])
         with self._driver.cursor(binary=True) as cursor:
-            cursor.execute(_OF_PATIENT, [patient_id])
-            return Timeline.of(patient_id, events_of(cursor))
+            cursor.execute(_OF_PATIENTS, [sorted({patient_id, *merges.patient_ids})])
+            events = events_of(cursor)
+            if not merges.statements:
+                return Timeline.of(patient_id, events)
+            return Timeline.of_person(patient_id, by_patient(events), merges)
+
+    def versions(self, records: AbstractSet[Record]) -> list[Event]:
+        """Every event held of any version of these records, whoever it is about."""
+        if not records:
+            return []
+        with self._driver.cursor(binary=True) as cursor:
+            cursor.execute(_OF_RECORD_IDS, [sorted({record_id for _, _, record_id in records})])
+            return [event for event in events_of(cursor) if record_of(event) in records]
+
+    def known(self, patient_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of whom some event is held."""
+        with self._driver.cursor(binary=True) as cursor:
+            return frozenset(row[0] for row in cursor.execute(_KNOWN, [sorted(patient_ids)]))
 
     def patient(self, patient_id: UUID) -> PatientRef:
         """How the site names the patient; raises NotFoundError."""

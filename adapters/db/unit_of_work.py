@@ -25,6 +25,7 @@ from adapters.db.payloads import SqlPayloads
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
 from adapters.db.recalls import SqlRecalls
+from adapters.db.retractions import SqlRetractions
 from adapters.db.reviews import SqlReviews
 from adapters.db.states import SqlLatentStates
 from adapters.db.timelines import SqlTimelines
@@ -53,6 +54,7 @@ class SqlUnitOfWork:
         self.dead_letters = SqlDeadLetters(connection)
         self.forgotten = SqlForgotten(connection)
         self.timelines = SqlTimelines(connection)
+        self.retractions = SqlRetractions(connection)
         self.predictions = SqlPredictions(connection)
         self.models = SqlModels(connection)
         self.memories = SqlMemories(connection)

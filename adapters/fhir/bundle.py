@@ -4,7 +4,7 @@ Knows Bundles, single resources and lines. Does not know what the records say.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -19,16 +19,22 @@ SINGLE = "resource"
 """The position of a record that is a delivery of its own."""
 
 
+_Shape = TypeVar("_Shape")
+
+
 class Entry(Struct, gc=False):
     """One entry. Wrong types are kept as they are: a bad entry must not spoil its neighbours."""
 
     fullUrl: Any = None  # noqa: N815 - FHIR's spelling
     resource: Raw = UNREAD
     request: Raw = UNREAD
+    response: Raw = UNREAD
 
 
 class _Bundle(Struct, gc=False):
     resourceType: str = ""  # noqa: N815
+    meta: Raw = UNREAD
+    timestamp: Any = None
     entry: list[Entry] | None = None
 
 
@@ -36,7 +42,30 @@ class _TornBundle(Struct, gc=False):
     """A Bundle of which some entry is not even an object."""
 
     resourceType: str = ""  # noqa: N815
+    meta: Raw = UNREAD
+    timestamp: Any = None
     entry: list[Raw] | None = None
+
+
+class _Request(Struct, gc=False):
+    method: str = ""
+    url: str = ""
+
+
+class _Response(Struct, gc=False):
+    lastModified: str | None = None  # noqa: N815 - FHIR's spelling
+
+
+class _Meta(Struct, gc=False):
+    lastUpdated: str | None = None  # noqa: N815
+
+
+class Deletion(NamedTuple):
+    """What an entry says was deleted, as it is written there, and when: at the latest then."""
+
+    url: str
+    raw: bytes
+    deleted_at: str | None
 
 
 class Slice(Struct, gc=False):
@@ -49,7 +78,7 @@ class Slice(Struct, gc=False):
     raw: bytes | Raw
     position: str
     full_url: str = ""
-    is_deletion: bool = False
+    deletion: Deletion | None = None
     is_json: bool = False
     may_hold_nul: bool = True
 
@@ -67,7 +96,7 @@ def slices(text: bytes) -> list[Slice]:
         return [Slice(text.strip(), SINGLE)]
     entries: Sequence[Entry | Raw] = bundle.entry or ()
     may_hold_nul = NUL in text
-    return [_slice(entry, index, may_hold_nul) for index, entry in enumerate(entries)]
+    return [_slice(bundle, entry, index, may_hold_nul) for index, entry in enumerate(entries)]
 
 
 def lines(text: bytes, first_line: int) -> list[Slice]:
@@ -93,7 +122,9 @@ def _decoded(text: bytes) -> _Bundle | _TornBundle:
         raise DeliveryError(Reason.NOT_JSON, "the body is not JSON, or not all of it") from error
 
 
-def _slice(entry: Entry | Raw, index: int, may_hold_nul: bool) -> Slice:
+def _slice(
+    bundle: _Bundle | _TornBundle, entry: Entry | Raw, index: int, may_hold_nul: bool
+) -> Slice:
     position = f"entry[{index}]"
     if isinstance(entry, Raw):
         try:
@@ -104,10 +135,38 @@ def _slice(entry: Entry | Raw, index: int, may_hold_nul: bool) -> Slice:
         entry.resource,
         position,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
-        is_deletion=not entry.resource and b'"DELETE"' in bytes(entry.request),
+        deletion=None if entry.resource else _deletion(bundle, entry),
         is_json=True,
         may_hold_nul=may_hold_nul,
     )
+
+
+def _deletion(bundle: _Bundle | _TornBundle, entry: Entry) -> Deletion | None:
+    """By a history, or a file of the deletions that an export found.
+
+    A history says when each was done. Such a file says only when it was made, which is no earlier.
+    """
+    request = _read(_REQUEST, entry.request)
+    if request is None or request.method != "DELETE":
+        return None
+    response, meta = _read(_RESPONSE, entry.response), _read(_META, bundle.meta)
+    stated = (
+        response and response.lastModified,
+        bundle.timestamp if isinstance(bundle.timestamp, str) else None,
+        meta and meta.lastUpdated,
+    )
+    return Deletion(
+        request.url, bytes(entry.request), next((each for each in stated if each), None)
+    )
+
+
+def _read(decoder: msgspec.json.Decoder[_Shape], raw: Raw) -> _Shape | None:
+    if not bytes(raw):
+        return None
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _misshapen(text: bytes) -> DeliveryError:
@@ -127,3 +186,6 @@ def _misshapen(text: bytes) -> DeliveryError:
 _BUNDLE = msgspec.json.Decoder(_Bundle)
 _TORN_BUNDLE = msgspec.json.Decoder(_TornBundle)
 _ENTRY = msgspec.json.Decoder(Entry)
+_REQUEST = msgspec.json.Decoder(_Request)
+_RESPONSE = msgspec.json.Decoder(_Response)
+_META = msgspec.json.Decoder(_Meta)

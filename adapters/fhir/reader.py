@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from adapters.fhir import kinds, validation
+from adapters.fhir import deletions, kinds, validation
 from adapters.fhir.body import opened
 from adapters.fhir.bundle import NDJSON, NUL, SINGLE, Slice, lines, slices
 from adapters.fhir.errors import DeliveryError, Reason, RecordError
@@ -48,7 +48,7 @@ class _Lane:
         """Understand a Bundle, a resource or lines of NDJSON; what cannot be is quarantined."""
         scene = Scene(delivery=delivery)
         try:
-            decoded = [_decoded(each) for each in _records(delivery)]
+            decoded = [found for each in _records(delivery) for found in _opened(each)]
         except DeliveryError as error:
             scene.reading.quarantined.append(_whole(delivery, error))
             return scene.reading
@@ -69,8 +69,15 @@ class _Lane:
         Raises:
             RecordError: the reason is what `fhir.resources` finds wrong, unless ours says it clearer.
         """
+        deletion = each.slice.deletion
+        if deletion is not None:
+            withdrawn = deletions.withdrawn(deletion, scene.delivery)
+            scene.reading.withdrawn.append(withdrawn)
+            scene.reading.counts[f"deleted:{withdrawn.source.record_type}"] += 1
+            return
         theirs = _disputed(each) if self.is_strict else None
         scene.pending.clear()
+        scene.merged.clear()
         try:
             events = _events(each, scene)
         except RecordError as ours:
@@ -99,16 +106,35 @@ def _records(delivery: Delivery) -> list[Slice]:
     problem = delivery.context.get("problem")
     if problem is not None:
         raise DeliveryError(Reason(problem), "the file could not be read to its end")
+    if delivery.context.get("method") == "DELETE":
+        return [deletions.addressed(delivery)]
     text = opened(delivery.body, is_gzip=delivery.context.get("encoding") == "gzip")
     if delivery.content_type == NDJSON:
         return lines(text, int(delivery.context.get("first_line", "1")))
     return slices(text)
 
 
+def _opened(each: Slice) -> list[Decoded]:
+    """The record, or those of a Bundle that is a line of its own, as in the files of deletions."""
+    decoded = _decoded(each)
+    if decoded.record_type != "Bundle" or not each.position.startswith("line "):
+        return [decoded]
+    try:
+        within = slices(bytes(each.raw))
+    except DeliveryError as error:
+        return [decoded._replace(problem=error)]
+    for inner in within:
+        inner.position = f"{each.position} {inner.position}"
+    return [_decoded(inner) for inner in within]
+
+
 def _decoded(each: Slice) -> Decoded:
     raw = each.raw
+    if each.deletion is not None:
+        return Decoded(each, *deletions.named(each.deletion))
     if not raw:
-        return Decoded(each, "", "", problem=_without_resource(each))
+        problem = RecordError(Reason.ENTRY_WITHOUT_RESOURCE, "the entry carries no resource")
+        return Decoded(each, "", "", problem=problem)
     if each.is_json and (unread := kinds.plainly_unread(raw)):
         return Decoded(each, unread, "")
     try:
@@ -223,12 +249,6 @@ def _quarantined(each: Decoded, error: RecordError) -> Quarantined:
         reason_code=error.reason.value,
         detail=error.detail,
     )
-
-
-def _without_resource(each: Slice) -> RecordError:
-    if each.is_deletion:
-        return RecordError(Reason.DELETION_NOT_READ, "a deletion names no patient: it is kept only")
-    return RecordError(Reason.ENTRY_WITHOUT_RESOURCE, "the entry carries no resource")
 
 
 class _Name(Struct):

@@ -12,7 +12,7 @@ from adapters.fhir import codes, quantities, time
 from adapters.fhir.datatypes import CodeableConcept, Period, Quantity, Range, Reference
 from adapters.fhir.errors import Reason, RecordError
 from adapters.fhir.references import Target, target_of
-from clinical.services.delivery import Delivery, Reading
+from clinical.services.delivery import Delivery, Merged, Reading
 from clinical.timeline import quantity as timeline
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import (
@@ -35,13 +35,14 @@ NO_FLAGS: frozenset[Flag] = frozenset()
 class Scene:
     """One delivery while it is read: its site, what its Bundle carries, and the reading so far.
 
-    `pending` is what was counted for the record at hand. `links` maps each fullUrl to the record
+    `pending` is what was counted for the record at hand, `merged` what it says of merges. `links` maps each fullUrl to the record
     behind it, `medications` the records of Medication to what they are.
     """
 
     delivery: Delivery
     reading: Reading = field(default_factory=Reading)
     pending: list[str] = field(default_factory=list)
+    merged: list[Merged] = field(default_factory=list)
     links: dict[str, Target] = field(default_factory=dict)
     medications: dict[Target, CodeableConcept] = field(default_factory=dict)
     patient_ids: dict[str, UUID] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Scene:
         reading.counts[f"record:{record_type}"] += 1
         if self.pending:
             reading.counts.update(self.pending)
+        reading.merged += self.merged
         patient_id = events[0].patient_id  # a record is about one patient
         if patient_id is not self.last_patient_id:
             reading.patients[patient_id] = self.patients[patient_id]

@@ -14,6 +14,7 @@ from uuid import UUID
 from adapters.http import schemas
 from adapters.http.facts import event_label, fact_of, patient_of
 from adapters.http.notice_schemas import WarningShape
+from adapters.http.notices import stale_of
 from clinical.prediction.abstention import Abstention
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Forecast, Prediction
@@ -54,6 +55,7 @@ def item_of(
         evidence=_evidence(forecast.readouts, timeline),
         capsule=_capsule(prediction),
         decision=None if decision is None else decision_of(decision),
+        stale=stale_of(warnings),
         warnings=list(warnings),
     )
 

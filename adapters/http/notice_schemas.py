@@ -16,12 +16,16 @@ class WarningKind(StrEnum):
 
     MODEL_STOPPED = "model_stopped"
     RECALLED = "recalled"
+    STALE = "stale"
     NEEDS_ANOTHER_LOOK = "needs_another_look"
     LOOKED_AGAIN = "looked_again"
 
 
 class WarningShape(Shape):
-    """A warning, with who caused it, when and why; `recalled` where a recall did."""
+    """A warning, with who caused it, when and why; `recalled` where a recall did.
+
+    Nobody caused that something is stale: `by` is empty, and `note` is the reason in a word.
+    """
 
     kind: WarningKind
     at: datetime

@@ -11,15 +11,17 @@ from fastapi import APIRouter, Request, Response, status
 
 from adapters.http.dependencies import Given
 from adapters.http.notice_schemas import Notices, StoppedModel, WarningKind, WarningShape
-from adapters.http.schemas import problems
+from adapters.http.schemas import Stale, problems
 from adapters.http.sessions import FromOurPage, SignedInClinician, act_of
 from clinical.prediction.prediction import Prediction
 from clinical.prediction.registry import (
+    Concern,
     ModelNotPromotedError,
     ModelStop,
     ModelStoppedError,
     RegisteredModel,
 )
+from clinical.prediction.staleness import StaleMark, StaleReason
 from clinical.review.recall import Recall, RecallKind, Relook
 from clinical.review.review import Review, ReviewState
 from clinical.services.ports import UnitOfWork
@@ -68,21 +70,30 @@ def warnings_of(
     recalled = {
         digest: uow.recalls.find(RecallKind.MODEL, digest) for digest in set(digests.values())
     }
+    stale = uow.retractions.stale(list(digests))
     relooks: defaultdict[UUID, list[Relook]] = defaultdict(list)
     for relook in uow.recalls.relooks([review.review_id for review in reviews]):
         relooks[relook.review_id].append(relook)
     found = {}
     for review in reviews:
         digest, marks = digests[review.prediction_id], relooks[review.review_id]
-        recalls = [recalled[digest], _withdrawn_by(uow, review), *(mark.recall for mark in marks)]
+        asked = (mark.recall for mark in marks if mark.recall.kind is not RecallKind.RETRACTION)
+        recalls = [recalled[digest], _withdrawn_by(uow, review), *asked]
         warnings = [
             *_of_model(models[digest]),
+            *_of_stale(stale.get(review.prediction_id)),
             *_of_recalls([recall for recall in recalls if recall is not None]),
             *(_of_relook(mark) for mark in marks),
         ]
         if warnings:
             found[review.review_id] = warnings
     return found
+
+
+def stale_of(warnings: Iterable[WarningShape]) -> Stale | None:
+    """Why the item is stale, and since when, if one of its warnings says so."""
+    marks = (each for each in warnings if each.kind is WarningKind.STALE)
+    return next((Stale(reason=StaleReason(mark.note), since=mark.at) for mark in marks), None)
 
 
 def _digest(prediction: Prediction) -> str:
@@ -107,6 +118,21 @@ def _of_model(model: RegisteredModel | None) -> list[WarningShape]:
             by=stop.by,
             concern=stop.concern,
             note=stop.note,
+            recalled=None,
+        )
+    ]
+
+
+def _of_stale(mark: StaleMark | None) -> list[WarningShape]:
+    if mark is None:
+        return []
+    return [
+        WarningShape(
+            kind=WarningKind.STALE,
+            at=mark.since,
+            by="",
+            concern=Concern.DATA,
+            note=mark.reason,
             recalled=None,
         )
     ]

@@ -14,6 +14,7 @@ from adapters.http.shape import Shape
 from clinical.prediction.abstention import AbstentionReason
 from clinical.prediction.prediction import Grade
 from clinical.prediction.readout import ReadoutKind
+from clinical.prediction.staleness import StaleReason
 from clinical.review.decision import Reason, Verdict
 from clinical.review.review import ReviewState
 from clinical.timeline.event import EventKind, Origin, Phase, Standing
@@ -303,8 +304,15 @@ class DecisionShape(Shape):
     digest: str
 
 
+class Stale(Shape):
+    """That facts which a prediction read no longer stand: why, and since when."""
+
+    reason: StaleReason
+    since: datetime
+
+
 class ReviewItem(Shape):
-    """All that a clinician needs to judge a prediction."""
+    """All that a clinician needs to judge a prediction. `stale` is None while what it read stands."""
 
     review: ReviewStatus
     patient: Patient
@@ -318,6 +326,7 @@ class ReviewItem(Shape):
     evidence: list[Evidence]
     capsule: CapsuleShape
     decision: DecisionShape | None
+    stale: Stale | None
     warnings: list[WarningShape]
 
 

@@ -35,6 +35,7 @@ class RecallKind(StrEnum):
 
     MODEL = "model"
     INPUT = "input"
+    RETRACTION = "retraction"  # by the service itself: what a delivery took back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,9 @@ class RecordName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recall:
-    """`target` is the digest of a model, or `site TYPE/ID/VERSION`; there is one recall of a target.
+    """`target` is a model's digest, `site TYPE/ID/VERSION`, or a delivery and a patient of ours.
+
+    There is one recall of a target.
 
     `patient_id` is whose record was recalled: that row goes with the patient, should they be erased.
     """

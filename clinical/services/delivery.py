@@ -82,13 +82,15 @@ class Withdrawn:
 class Merged:
     """Two patient records of a site are one person: what is under `gone` belongs to `kept`.
 
-    Both are the site's ids. `is_undone` where the sender says that they are two people after all.
+    Both are the site's ids. `is_undone` where the sender says that they are two people after all. It
+    `lapses` where the sender says so in a Patient record, and holds only as long as that record says so.
     """
 
     gone: str
     kept: str
     source: Source
     is_undone: bool = False
+    lapses: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

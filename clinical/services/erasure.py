@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
-from clinical.services.ports import Clock, Erased, Identities, OpenUnitOfWork
+from clinical.services.ports import Clock, Erased, Identities, OpenUnitOfWork, UnitOfWork
 from clinical.timeline.patient import PatientRef
 
 
@@ -31,10 +31,12 @@ class ErasureService:
         """What would be erased; raises NotFoundError."""
         with self.open_unit_of_work() as uow:
             uow.timelines.patient(patient.patient_id)
-            return uow.erasure.extent(patient.patient_id)
+            return uow.erasure.extent(_person(uow, patient))
 
     def erase(self, patient: PatientRef, by: str) -> Certificate:
         """Erase in one commit with the audit entry that says so; it counts, and names nobody.
+
+        The records merged with that of the patient go with it, whichever of them is named.
 
         What comes of the patient afterwards is taken in as of somebody new.
 
@@ -44,12 +46,21 @@ class ErasureService:
         act, salt = Act(actor=by, at=self.clock.now()), self.identities.salt()
         with self.open_unit_of_work() as uow:
             uow.timelines.patient(patient.patient_id)
-            extent = uow.erasure.extent(patient.patient_id)
+            person = _person(uow, patient)
+            extent = uow.erasure.extent(person)
             content = {"patient": patient.patient_id}
             entry = act.sealing(
                 self.identities.new(), AuditKind.PATIENT_ERASED, salt, content, **asdict(extent)
             )
             uow.audit_log.append(entry.without_salt)
-            uow.erasure.erase(patient.patient_id, act.at)
+            uow.erasure.erase(person, act.at)
             uow.commit()
         return Certificate(entry_id=entry.entry_id, at=act.at, salt=salt, erased=extent)
+
+
+def _person(uow: UnitOfWork, patient: PatientRef) -> frozenset[UUID]:
+    """Every record of the person; nobody is merged with them until the transaction ends."""
+    uow.retractions.lock(alone=True)
+    merges = uow.retractions.merges([patient.patient_id])
+    lead = merges.lead(patient.patient_id)
+    return frozenset({lead, *merges.under(lead)})

@@ -1,6 +1,6 @@
 """Receive raw, answer, understand later: J1 from a delivery to events of a timeline."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -8,8 +8,10 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
 from clinical.prediction.request import Purpose
 from clinical.services.delivery import Delivery, Door, Reading, Reception
+from clinical.services.marking import mark
 from clinical.services.messages import Message, MessageKind, Urgency, key_of, urgency_of
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader, UnitOfWork
+from clinical.services.retraction import Change, retract
 
 
 class ConflictingDeliveryError(RejectedError):
@@ -110,13 +112,15 @@ class Intake:
             delivery = uow.inbox.get(delivery_id)
         reading = self.readers[delivery.door].read(delivery)
         with self.open_unit_of_work() as uow:
+            change = retract(uow, delivery, reading)
+            stale = mark(uow, change, act, self.identities)
             num_new = uow.timelines.add(reading.events, reading.patients)
             uow.inbox.quarantine(delivery_id, act.at, reading.quarantined)
             uow.inbox.mark_recorded(delivery_id, act.at, reading)
-            if predict and num_new:
-                # One order for everybody: deliveries about the same patients cannot deadlock.
-                for patient_id in sorted({event.patient_id for event in reading.events}):
-                    uow.outbox.add(self._predict(patient_id, urgency=urgency_of(delivery.door)))
+            told_of = {event.patient_id for event in reading.events} if num_new else set()
+            if predict:
+                told_of |= uow.timelines.known(change.regrouped) if change.regrouped else set()
+            self._ask(uow, change, told_of if predict else set(), stale)
             self._audit(
                 uow,
                 act,
@@ -126,6 +130,7 @@ class Intake:
                 events=len(reading.events),
                 new_events=num_new,
                 quarantined=len(reading.quarantined),
+                stale=len(stale),
             )
             self._settle(uow, message)
             uow.commit()
@@ -139,6 +144,17 @@ class Intake:
         with self.open_unit_of_work() as uow:
             uow.outbox.add(self._predict(patient_id, purpose, as_of, urgency=urgency))
             uow.commit()
+
+    def _ask(
+        self, uow: UnitOfWork, change: Change, told_of: Collection[UUID], stale: Collection[UUID]
+    ) -> None:
+        """Owe predictions of whom there is news, under the record that is kept; of stale ones at once."""
+        lead = change.after.lead
+        urgent = {lead(each) for each in stale}
+        # One order for everybody: deliveries about the same patients cannot deadlock.
+        for patient_id in sorted({lead(each) for each in told_of} | urgent):
+            urgency = Urgency.LIVE if patient_id in urgent else urgency_of(change.delivery.door)
+            uow.outbox.add(self._predict(patient_id, urgency=urgency))
 
     def _record(self, delivery_id: UUID, door: Door) -> Message:
         return self._message(MessageKind.RECORD_DELIVERY, delivery_id, urgency_of(door))

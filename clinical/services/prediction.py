@@ -53,7 +53,8 @@ class PredictionService:
     ) -> UUID:
         """Answer the question once; the id of the prediction, also where it was already answered.
 
-        Without `as_of` the question is asked of all that is known by now.
+        Without `as_of` the question is asked of all that is known by now. Who was merged into another
+        record by the moment asked about is asked about under that one.
 
         Raises:
             UnknownPatientError, ModelUnavailableError, ModelBusyError
@@ -62,6 +63,8 @@ class PredictionService:
         """
         now = self.clock.now()
         with self.open_unit_of_work() as uow:
+            merges = uow.retractions.merges([patient_id])
+            patient_id = merges.lead(patient_id, as_of or now, now)
             timeline = uow.timelines.of(patient_id).cut(as_of or now, received_by=now)
             memory = self._remembered(uow, timeline)
             received = received_of(timeline, uow.inbox.digests(deliveries_of(timeline)))
@@ -128,9 +131,12 @@ class PredictionService:
         if model is None:
             raise ModelUnavailableError("another model serves since it was asked which one does")
         model.require_answers(prediction.request.purpose)
-        if not uow.predictions.add(prediction):
-            return self._already(uow, prediction)
         request = prediction.request
+        if not uow.predictions.add(prediction):
+            held_id = self._already(uow, prediction)
+            if request.purpose is Purpose.REVIEW:
+                self._reopen_review(uow, held_id, prediction, act)
+            return held_id
         uow.audit_log.append(
             act.sealing(
                 self.identities.new(),
@@ -143,7 +149,7 @@ class PredictionService:
             )
         )
         if request.purpose is Purpose.REVIEW:
-            self._open_review(uow, prediction, act)
+            self._open_review(uow, prediction, request.prediction_id, act)
         return request.prediction_id
 
     def _already(self, uow: UnitOfWork, prediction: Prediction) -> UUID:
@@ -158,21 +164,37 @@ class PredictionService:
         assert held is not None, "a prediction that could not be added is held"
         return held
 
-    def _open_review(self, uow: UnitOfWork, prediction: Prediction, act: Act) -> None:
+    def _reopen_review(
+        self, uow: UnitOfWork, held_id: UUID, prediction: Prediction, act: Act
+    ) -> None:
+        """What was withdrawn may leave just what was known before: the answer to that stands again."""
+        others = uow.reviews.open_for(prediction.request.patient_id)
+        open_ids = {review.prediction_id for review in others}
+        if held_id not in open_ids and uow.retractions.stale(open_ids):
+            self._open_review(uow, prediction, held_id, act)
+
+    def _open_review(
+        self, uow: UnitOfWork, prediction: Prediction, prediction_id: UUID, act: Act
+    ) -> None:
+        """Of the stored prediction of this id, which says what `prediction` says."""
         request = prediction.request
         review = Review(
             review_id=self.identities.new(),
-            prediction_id=request.prediction_id,
+            prediction_id=prediction_id,
             patient_id=request.patient_id,
             priority=priority_of(prediction.forecast),
             opened_at=act.at,
         )
         others = uow.reviews.open_for(request.patient_id)
+        now = self.clock.now()
+        merges = uow.retractions.merges([request.patient_id])
+        if merges.lead(request.patient_id, now, now) != request.patient_id:
+            return  # merged into another record on the way: that one is asked about
         best = uow.predictions.answered_until(request.patient_id, request.purpose)
         if best is not None and best > request.received_by:
             return  # overtaken on the way: what knows more is under review, or was
         for older in others:
-            uow.reviews.update(older.supersede(act.at, f"prediction {request.prediction_id}"))
+            uow.reviews.update(older.supersede(act.at, f"prediction {prediction_id}"))
             uow.audit_log.append(
                 act.entry(
                     self.identities.new(),
@@ -187,7 +209,7 @@ class PredictionService:
                 self.identities.new(),
                 AuditKind.REVIEW_OPENED,
                 review=review.review_id,
-                prediction=request.prediction_id,
+                prediction=prediction_id,
             )
         )
 

@@ -82,9 +82,10 @@ class RecallService:
                 version=record.version,
                 site=site,
             )
+            merges = uow.retractions.merges(patients)
             rested_on = tuple(
                 prediction_id
-                for patient_id in sorted(patients)
+                for patient_id in sorted(merges.above(patients))
                 for prediction_id in self._rested_on(uow, patient_id, named)
             )
         return Target(
@@ -141,8 +142,9 @@ class RecallService:
         timeline = uow.timelines.of(patient_id)
         events = [event for event in timeline.versions if _is_of(event.event.source, record)]
         for _, prediction_id, as_of, received_by in uow.recalls.asked_of([patient_id]):
-            # Cheap first: most questions are older or younger than the record by far.
-            if not any(
+            # Cheap first: most questions are older or younger than the record by far. What is under
+            # another record may have been of this patient for a while only.
+            if timeline.person is None and not any(
                 known.event.received_at <= received_by and known.event.available_at <= as_of
                 for known in events
             ):

@@ -58,5 +58,9 @@ def _in_words(erased: "Erased") -> str:
     told = {name.removeprefix("num_"): count for name, count in asdict(erased).items()}
     shared = told.pop("shared")
     told.pop("sealed")
+    merged = told.pop("merged")
     words = ", ".join(f"{count} {name}" for name, count in told.items())
-    return f"{words} ({shared} of the deliveries told of other patients too)"
+    return (
+        f"{words} ({shared} of the deliveries told of other patients too;"
+        f" {merged} records were merged with the one named)"
+    )

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -10,6 +11,7 @@ from clinical.audit.entry import AuditKind
 from clinical.prediction.registry import Concern
 from clinical.services.registry import RegistryService
 from tests.adapters.http.stage import FINGERPRINT
+from tests.adapters.http.taking_back import take_back
 from tests.browser.chromium import ColorScheme, Witness, desk, sign_in
 from tests.browser.conftest import NAME, PASSWORD, Desk
 
@@ -103,6 +105,24 @@ def test_a_recall_withdraws_what_is_open_and_asks_for_another_look_at_what_was_s
     with desk_of_anna.deps.open_unit_of_work() as uow:
         kinds = [entry.kind for entry in uow.audit_log.history(review=review_id)]
     assert {AuditKind.REVIEW_RELOOK, AuditKind.REVIEW_LOOKED_AGAIN} <= set(kinds)
+    assert witness.complaints == []
+    page.context.close()
+
+
+def test_what_is_out_of_date_says_so_within_seconds_over_what_is_open(
+    browser: Browser, desk_of_anna: Desk
+) -> None:
+    page, witness = opened(browser, desk_of_anna)
+    sign_what_is_open(page)
+    review_id = UUID(page.url.partition("review=")[2])
+    take_back(desk_of_anna.deps, review_id)
+    warning = page.locator(".banner.stale")
+    expect(warning).to_contain_text("Out of date", timeout=5 * _SECONDS)
+    expect(warning).to_contain_text("what it read was withdrawn")
+    expect(page.locator(".line .caution").first).to_have_text("out of date")
+    expect(page.get_by_label("Note")).to_have_value("a note begun before")
+    page.locator("#sign").click()
+    expect(page.locator(".decided")).to_contain_text("a note begun before")
     assert witness.complaints == []
     page.context.close()
 

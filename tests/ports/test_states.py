@@ -13,6 +13,7 @@ from clinical.prediction.prediction import Prediction
 from clinical.prediction.request import PredictionRequest
 from clinical.prediction.similar import Neighbour
 from clinical.services.ports import OpenUnitOfWork
+from clinical.timeline.merge import MergeStatement, Says
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
 from tests.clinical.builders import event, hours
@@ -62,6 +63,28 @@ def _nearest(
 
 def _ref(number: int, site: str = "north") -> PatientRef:
     return PatientRef(site, f"p{number}")
+
+
+def test_a_record_that_was_merged_into_another_is_nobody_of_its_own(
+    open_unit_of_work: OpenUnitOfWork,
+) -> None:
+    _patient(open_unit_of_work, ASKED, ORIGIN)
+    gone, kept = (_patient(open_unit_of_work, _ref(n), ORIGIN) for n in (1, 2))
+    statement = MergeStatement(
+        gone_id=gone,
+        kept_id=kept,
+        says=Says.MERGED,
+        said_by="ADT/1",
+        digest="",
+        updated_at=None,
+        received_at=hours(1),
+        delivery_id=uuid4(),
+    )
+    assert len(_nearest(open_unit_of_work)) == 2
+    with open_unit_of_work() as uow:
+        uow.retractions.add_statements([statement])
+        uow.commit()
+    assert [each.patient_id for each in _nearest(open_unit_of_work)] == [kept]
 
 
 def test_the_nearest_come_first_at_their_true_distance(open_unit_of_work: OpenUnitOfWork) -> None:

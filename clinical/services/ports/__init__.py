@@ -21,6 +21,7 @@ from clinical.services.ports.outside import (
     PlanModel,
     Reader,
 )
+from clinical.services.ports.retractions import Retractions
 from clinical.services.ports.unit_of_work import OpenUnitOfWork, UnitOfWork
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
@@ -49,6 +50,7 @@ __all__ = [
     "Predictions",
     "Reader",
     "Recalls",
+    "Retractions",
     "Reviews",
     "Timelines",
     "UnitOfWork",

@@ -1,6 +1,6 @@
 """What is known of patients and what models said of them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -16,6 +16,7 @@ from clinical.timeline.chain import Prefix
 from clinical.timeline.event import Event
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
+from clinical.timeline.versions import Record
 
 
 class Timelines(Protocol):
@@ -26,7 +27,15 @@ class Timelines(Protocol):
         ...
 
     def of(self, patient_id: UUID) -> Timeline:
-        """Everything held about a patient; empty where nothing is."""
+        """Everything held about a patient, and under records merged into theirs; empty where nothing is."""
+        ...
+
+    def versions(self, records: Set[Record]) -> list[Event]:
+        """Every event held of any version of these records, whoever it is about."""
+        ...
+
+    def known(self, patient_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of whom some event is held."""
         ...
 
     def patient(self, patient_id: UUID) -> PatientRef: ...

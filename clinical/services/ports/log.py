@@ -89,7 +89,10 @@ class Payloads(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """How much of a patient was erased. `num_shared` of the deliveries told of others too."""
+    """How much of a patient was erased. `num_shared` of the deliveries told of others too.
+
+    `num_merged` counts the other records of the same person.
+    """
 
     num_events: int
     num_deliveries: int
@@ -99,16 +102,17 @@ class Erased:
     num_reviews: int
     num_decisions: int
     num_sealed: int  # audit entries whose salts are gone
+    num_merged: int
 
 
 class Erasure(Protocol):
-    """Makes what is stored of a patient unrecoverable from the tables."""
+    """Makes what is stored of a person, under one record or several, unrecoverable from the tables."""
 
-    def extent(self, patient_id: UUID) -> Erased:
+    def extent(self, patient_ids: Collection[UUID]) -> Erased:
         """What `erase` would erase; until the transaction ends nothing is added to it."""
         ...
 
-    def erase(self, patient_id: UUID, at: datetime) -> None:
+    def erase(self, patient_ids: Collection[UUID], at: datetime) -> None:
         """Delete all rows about the patient, the bytes of every delivery that told of them, and salts.
 
         After `extent`, and after the entry of kind `patient.erased.v1` in the same transaction:

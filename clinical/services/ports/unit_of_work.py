@@ -13,6 +13,7 @@ from clinical.services.ports.answers import (
 )
 from clinical.services.ports.judgements import Recalls, Reviews
 from clinical.services.ports.log import AuditLog, Erasure, Payloads
+from clinical.services.ports.retractions import Retractions
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 
@@ -29,6 +30,8 @@ class UnitOfWork(Protocol):
     def forgotten(self) -> Forgotten: ...
     @property
     def timelines(self) -> Timelines: ...
+    @property
+    def retractions(self) -> Retractions: ...
     @property
     def predictions(self) -> Predictions: ...
     @property

@@ -78,7 +78,7 @@ def test_a_bad_entry_is_quarantined_with_its_position_and_the_rest_goes_on() -> 
     entries.insert(1, {"resource": observation(id="bad", zzz=1)})
     entries.insert(2, 7)
     entries.insert(3, {"resource": None, "fullUrl": 9})
-    entries.insert(4, {"request": {"method": "DELETE", "url": "Observation/1"}})
+    entries.insert(4, {"request": {"method": "DELETE", "url": "Observation?code=1"}})
     body = json.dumps({"resourceType": "Bundle", "entry": entries}).encode()
     reading = records.in_both_lanes(body)
     assert [event.source.record_id for event in reading.events] == ["o0", "o1", "o2"]

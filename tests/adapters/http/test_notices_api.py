@@ -8,6 +8,7 @@ from clinical.prediction.registry import Concern
 from clinical.services.registry import RegistryService
 from tests.adapters.http.conftest import Stage
 from tests.adapters.http.stage import FINGERPRINT
+from tests.adapters.http.taking_back import take_back
 from tests.adapters.http.test_plans_api import add_shipped_patient, compare
 from tests.adapters.http.test_reviews_api import problem_code
 
@@ -89,6 +90,36 @@ def test_a_recall_is_told_and_another_look_is_asked_for_and_noted(stage: Stage) 
     again = stage.write(f"/v1/reviews/{signed}:look-again")
     assert (again.status_code, problem_code(again)) == (409, "recall.nothing_to_look_at")
     assert stage.write(f"/v1/reviews/{uuid4()}:look-again").status_code == 404
+
+
+def test_what_is_out_of_date_is_told_on_the_line_and_the_item_with_why_and_since_when(
+    stage: Stage,
+) -> None:
+    stage.sign_in()
+    review_id = stage.add_patient("a")
+    before = stage.get("/v1/notices").json()["stamp"]
+    assert stage.get(f"/v1/reviews/{review_id}").json()["stale"] is None
+    take_back(stage.deps, review_id)
+    assert stage.get("/v1/notices").json()["stamp"] != before
+    item = stage.get(f"/v1/reviews/{review_id}").json()
+    assert item["stale"]["reason"] == "withdrawn"
+    [warning] = item["warnings"]
+    assert (warning["kind"], warning["note"]) == ("stale", "withdrawn")
+    assert warning["at"] == item["stale"]["since"]
+    [line] = stage.get("/v1/reviews").json()["reviews"]
+    assert [w["kind"] for w in line["warnings"]] == ["stale"]
+    assert sign(stage, review_id) == 200
+
+
+def test_what_was_signed_and_is_out_of_date_is_to_be_looked_at_again(stage: Stage) -> None:
+    stage.sign_in()
+    review_id = stage.add_patient("a")
+    sign(stage, review_id)
+    take_back(stage.deps, review_id)
+    assert kinds(stage, review_id) == ["stale", "needs_another_look"]
+    assert stage.get("/v1/notices").json()["num_to_look_at"] == 1
+    assert stage.write(f"/v1/reviews/{review_id}:look-again").status_code == 204
+    assert kinds(stage, review_id) == ["stale", "looked_again"]
 
 
 def test_plans_are_not_compared_by_a_stopped_model(stage: Stage) -> None:

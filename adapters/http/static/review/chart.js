@@ -1,9 +1,8 @@
 // The course of one quantity: what was measured, and the forecast with its 50 % and 90 % bands.
 //
-// The time axis is linear near the question and logarithmic away from it, alike on both sides, so that
-// a first window of days and a history of years fit one picture. Where windows are hours and so is the
-// history, as in intensive care, it is linear and speaks hours. Each band is one forecast window: it
-// is drawn as a step, because nothing was said of the course within a window.
+// The time axis is linear near the question and logarithmic away from it, so that days and years fit
+// one picture; where windows and history are hours it is linear. Each band is one forecast window, a
+// step, because nothing was said of the course within it.
 
 import { svg } from "./dom.js";
 import { isByHours, measure, moment, percent, unit } from "./words.js";

@@ -66,7 +66,7 @@ const KINDS = {
   "review.released.v1": "released", "review.signed.v1": "signed", "review.superseded.v1": "superseded",
   "review.withdrawn.v1": "withdrawn", "review.read.v1": "read", "writeback.queued.v1": "write-back owed",
   "writeback.done.v1": "written back", "review.relook_asked.v1": "look again asked by", "review.looked_again.v1": "looked again",
-  "plans.compared.v1": "plans compared",
+  "plans.compared.v1": "plans compared", "prediction.stale.v1": "out of date",
 };
 
 function history(state) {

@@ -5,7 +5,7 @@ import { CONCERNS, count, moment, plural, short } from "./words.js";
 
 const place = document.getElementById("notices");
 
-// The banner over the whole page; touched only when it says something else, so that it is read out once.
+// The banner over the page; touched only when it says something else, to be read out once.
 export function showNotices(notices) {
   const stopped = notices?.stopped ?? [];
   const waiting = notices?.num_predictions_held_up ?? 0;
@@ -21,10 +21,17 @@ export function showNotices(notices) {
 
 const why = (warning) => `${CONCERNS[warning.concern] ?? warning.concern}${warning.note ? `: “${warning.note}”` : ""}`;
 
+const STALE = {
+  withdrawn: "what it read was withdrawn", corrected: "what it read was corrected",
+  patient_deleted: "the patient was deleted", merged: "the patient was merged into another",
+  separated: "it read what is another person’s",
+};
+
 const SENTENCES = {
   model_stopped: (w) => ["The model that said this is stopped", ` since ${moment(w.at)}, ${why(w)}. You can still claim and sign; weigh what you see yourself.`],
   recalled: (w) => [w.recalled === "input" ? "A record that this rests on was recalled" : "What this model said was recalled", `, ${moment(w.at)}, ${why(w)}. Do not rely on it.`],
-  needs_another_look: (w) => ["Needs another look", `: it was signed before the recall of ${moment(w.at)}. What was signed stays as it is.`],
+  stale: (w) => ["Out of date", ` since ${moment(w.at)}: ${STALE[w.note]}. Do not rely on it; it is asked again.`],
+  needs_another_look: (w) => ["Needs another look", `: it was signed before ${moment(w.at)}. What was signed stays as it is.`],
   looked_again: (w) => [`${w.by} has looked again`, `, ${moment(w.at)}.`],
 };
 
@@ -32,18 +39,19 @@ export function warningsOf(item, act) {
   return item.warnings.map((warning) => {
     const [first, rest] = SENTENCES[warning.kind](warning);
     const isWaiting = warning.kind === "needs_another_look";
-    return el("div", { class: `banner ${warning.kind}`, role: warning.kind === "looked_again" ? "status" : "alert" },
+    const isCalm = warning.kind === "looked_again";
+    return el("div", { class: `banner ${warning.kind}${isCalm ? "" : " stop"}`, role: isCalm ? "status" : "alert" },
       el("p", {}, el("strong", {}, first), rest),
       isWaiting && el("button", { type: "button", onclick: act.lookAgain }, "I have looked again"));
   });
 }
 
-const TAGS = { model_stopped: "model stopped", recalled: "recalled", needs_another_look: "look again" };
+const TAGS = { model_stopped: "model stopped", recalled: "recalled", stale: "out of date", needs_another_look: "look again" };
 
 // One word in the worklist: the gravest thing that is still open.
 export function tagOf(line) {
   const kinds = line.warnings.map((warning) => warning.kind);
-  const gravest = ["needs_another_look", "recalled", "model_stopped"].find((kind) => kinds.includes(kind));
+  const gravest = ["needs_another_look", "recalled", "stale", "model_stopped"].find((kind) => kinds.includes(kind));
   return gravest && el("em", { class: "caution" }, TAGS[gravest]);
 }
 

@@ -1,5 +1,5 @@
-// Comparing plans: what is picked from the care-plan library, and the options as the model ranks them.
-// The panel keeps what was picked, and redraws itself alone. Nothing is asked before it is opened.
+// Comparing plans: what is picked from the library, and the options as the model ranks them. The panel
+// keeps what was picked. Nothing is asked before it is opened.
 
 import * as api from "./api.js";
 import { el, put, svg } from "./dom.js";

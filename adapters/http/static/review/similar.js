@@ -1,4 +1,4 @@
-// Similar patients: numbers about a group, asked for only when wanted; no patient of it is ever shown.
+// Similar patients: numbers about a group, asked for only when wanted.
 
 import * as api from "./api.js";
 import { el, put } from "./dom.js";

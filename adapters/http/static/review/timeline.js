@@ -46,8 +46,8 @@ export function timelinePanel(state, choose) {
   return panel;
 }
 
-// Whether all that is known lies within a few days of the question. What was cut off by a range is
-// older than the range: nothing new is learned from it, so the item's first answer stands.
+// Whether all that is known lies within a few days of the question. What a range cut off is older:
+// nothing is learned from it.
 function isShort(state) {
   const { timeline } = state;
   if (state.shortRecord === undefined && timeline && !timeline.num_earlier) {

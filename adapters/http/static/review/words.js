@@ -39,7 +39,7 @@ export function measure(value) {
   return String(Number(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
 }
 
-// Numbers as sent may have a dozen digits, and units are UCUM; the source list shows them as they are.
+// Numbers as sent may have a dozen digits, and units are UCUM.
 export const brief = (value) =>
   value.replace(/\d+\.\d{3,}/g, (digits) => measure(Number(digits)))
     .replace(/^(\S*\d) (\S+)$/, (_, number, ucum) => `${number} ${unit(ucum)}`.trim());
