@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from adapters.operations import requests
 from adapters.fhir.outbound import URI_SYSTEM, Match, identifier, write_back_bundle
 from clinical.errors import RejectedError
 from clinical.review.writeback import WriteBack
@@ -60,7 +61,7 @@ class FhirGateway:
         bundle = write_back_bundle(write_back, self._match)
         wanted = identifier(write_back.prediction.request.prediction_id)
         with httpx.Client(
-            headers={"Accept": _JSON, "Prefer": "return=minimal"},
+            headers={"Accept": _JSON, "Prefer": "return=minimal", **requests.headers()},
             timeout=self._timeout_seconds,
             transport=self._transport,
             follow_redirects=False,

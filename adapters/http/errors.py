@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from clinical.audit.checkpoint import UntrustedNoteError
 from clinical.audit.proof import NotYetSequencedError
@@ -189,6 +190,11 @@ def render_errors(app: FastAPI) -> None:
 def request_id_of(request: Request) -> str:
     """The id under which the log and the audit entries of this request are found."""
     return str(request.scope.get("clinical_request_id", ""))
+
+
+def address_of(request: HTTPConnection) -> str:
+    """The network address that the request came from, as far as we know: a proxy's where one is not trusted."""
+    return request.client.host if request.client else ""
 
 
 def _clinical(request: Request, error: Exception) -> Response:

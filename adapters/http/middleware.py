@@ -7,12 +7,12 @@ them may carry patient data.
 from time import perf_counter
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.http.errors import problem
 from adapters.http.metrics import WebMetrics, known
-from adapters.operations import tracing
+from adapters.operations import requests, tracing
 from adapters.telemetry import error_fields, logger
 from clinical.errors import ClinicalError
 from clinical.services.ports import Identities
@@ -60,7 +60,8 @@ class Surroundings:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = str(self.identities.new())
+        given = Headers(scope=scope).get(requests.HEADER)
+        request_id = requests.accepted(given, self.identities.new)
         scope["clinical_request_id"] = request_id
         began, statuses = perf_counter(), list[int]()
 
@@ -68,12 +69,15 @@ class Surroundings:
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
                 headers = MutableHeaders(scope=message)
-                headers.update({**_HEADERS, "X-Request-Id": request_id})
+                headers.update({**_HEADERS, requests.HEADER: request_id})
                 is_file = scope["path"].startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if is_file else "no-store")
             await send(message)
 
-        with tracing.span("request", SpanKind.SERVER, parent="", request_id=request_id) as span:
+        with (
+            requests.going_back_to(request_id),
+            tracing.span("request", SpanKind.SERVER, parent="", request_id=request_id) as span,
+        ):
             await self._answer(scope, receive, send_with_headers, statuses)
             route = getattr(scope.get("route"), "path", "none")
             status = statuses[0] if statuses else _CLIENT_WENT_AWAY

@@ -18,6 +18,8 @@ from adapters.http.errors import (
     MissingRequestHeaderError,
     SignedOutError,
     TooManySignInsError,
+    address_of,
+    request_id_of,
 )
 from adapters.http.schemas import Credentials, SignedIn, problems
 from clinical.audit.entry import Act
@@ -135,7 +137,8 @@ def act_of(session: Session, request: Request, given: WebDependencies) -> Act:
     return Act(
         actor=session.name,
         at=given.clock.now(),
-        request_id=str(request.scope.get("clinical_request_id", "")),
+        request_id=request_id_of(request),
+        address=address_of(request),
     )
 
 

@@ -12,7 +12,13 @@ from fastapi import APIRouter, Depends, Path, Request, status
 
 from adapters.http.bodies import read_limited, require_json
 from adapters.http.dependencies import Given, VerifySignature, WebDependencies
-from adapters.http.errors import BadSignatureError, UnknownCallbackError, UnknownSiteError
+from adapters.http.errors import (
+    BadSignatureError,
+    UnknownCallbackError,
+    UnknownSiteError,
+    address_of,
+    request_id_of,
+)
 from adapters.http.gate import Gate
 from adapters.http.schemas import CallbackAnswer, DeliveryReceipt, problems
 from clinical.audit.entry import Act
@@ -190,9 +196,12 @@ def _take_in(
         received_at=now,
         context=context,
     )
-    request_id = str(request.scope.get("clinical_request_id", ""))
-    receipt = given.intake.receive(
-        delivery, Act(actor=f"site:{site}", at=now, request_id=request_id)
+    act = Act(
+        actor=f"site:{site}",
+        at=now,
+        request_id=request_id_of(request),
+        address=address_of(request),
     )
+    receipt = given.intake.receive(delivery, act)
     request.app.state.metrics.delivered(door.value, is_new=receipt.is_new)
     return receipt
