@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from adapters.operations import requests
 from adapters.fhir.outbound import URI_SYSTEM, Match, identifier, write_back_bundle
+from adapters.operations import requests
 from clinical.errors import RejectedError
 from clinical.review.writeback import WriteBack
 from clinical.services.ports import EhrUnavailableError

@@ -113,6 +113,11 @@ def _create(full_url: str, resource: dict[str, Any], if_none_exist: str) -> dict
     }
 
 
+def device(model: ModelFingerprint) -> dict[str, Any]:
+    """The model by itself, under the identifier that it has in every write-back."""
+    return _device(model, _urn("device", model.manifest_digest))
+
+
 def _device(model: ModelFingerprint, url: str) -> dict[str, Any]:
     return {
         "resourceType": "Device",

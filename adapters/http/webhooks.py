@@ -67,6 +67,8 @@ async def _signed_body(
     verify = verifiers.get(site)
     if verify is None:
         raise UnknownSiteError("no site of this name may deliver here")
+    # Said, not proven yet: of a bad signature the log tells at whose door it was tried.
+    request.scope["clinical_actor"] = f"site:{site}"
     require_json(request)
     body = await read_limited(request, given.limits.max_webhook_bytes)
     try:
