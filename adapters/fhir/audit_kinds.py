@@ -24,7 +24,7 @@ BALP = "https://profiles.ihe.net/ITI/BALP"
 
 
 class Does(StrEnum):
-    """What was done, as BALP tells acts apart; the last three have no profile."""
+    """What was done, as BALP tells acts apart; the last four have no profile."""
 
     CREATE = "create"
     READ = "read"
@@ -32,6 +32,7 @@ class Does(StrEnum):
     DELETE = "delete"
     QUERY = "search-type"
     OPERATION = "operation"
+    TRANSACTION = "transaction"
     SIGN_IN = "sign-in"
     EXPORT = "export"
 
@@ -43,6 +44,7 @@ ACTION = {
     Does.DELETE: "D",
     Does.QUERY: "E",
     Does.OPERATION: "E",
+    Does.TRANSACTION: "E",
     Does.SIGN_IN: "E",
     Does.EXPORT: "R",
 }
