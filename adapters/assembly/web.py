@@ -16,6 +16,7 @@ from adapters import telemetry
 from adapters.assembly import exposing, keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
+from adapters.assembly.sites import ensure_keys, key_ring, sites, writing_back
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
@@ -39,6 +40,7 @@ from adapters.nabla.signature import SignatureCheck
 from adapters.operations import tracing
 from adapters.operations.metrics import ModelMetrics
 from adapters.settings import Settings
+from adapters.sites.site import Site
 from clinical.services.access import AccessService
 from clinical.services.audit import AuditService
 from clinical.services.disclosure import DisclosureService
@@ -75,6 +77,9 @@ def create(settings: Settings, url: str) -> FastAPI:
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     operating, registry = Operating(engine), CollectorRegistry()
+    known = sites(settings)
+    own_keys = key_ring(settings, clock)
+    ensure_keys(known, own_keys)
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -87,7 +92,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                is_write_back_on=settings.is_write_back_on,
+                writes_back=writing_back(known),
             ),
             similar=SimilarService(open_unit_of_work=open_unit_of_work),
             planning=PlanningService(
@@ -116,8 +121,8 @@ def create(settings: Settings, url: str) -> FastAPI:
             shapes=exposing.shapes(settings, clock),
             public_url=exposing.public_url(settings),
             session_key=keys.session_key(settings),
-            fhir_verifiers=_standard_webhooks(settings),
-            nabla_verifiers=_nabla_connect(settings, clock),
+            fhir_verifiers=_standard_webhooks(known),
+            nabla_verifiers=_nabla_connect(known, clock),
             parse_callback=parse_callback,
             callback_types=CALLBACK_TYPES,
             static_facts=summaries.static_facts,
@@ -130,22 +135,25 @@ def create(settings: Settings, url: str) -> FastAPI:
                 max_webhooks_at_once=settings.max_webhooks_at_once,
             ),
             health_limits=health_limits(settings),
+            public_keys=own_keys.public,
             registry=registry,
         )
     )
 
 
-def _standard_webhooks(settings: Settings) -> Mapping[str, VerifySignature]:
+def _standard_webhooks(known: Mapping[str, Site]) -> Mapping[str, VerifySignature]:
     return {
-        site: StandardWebhooks([secret.get_secret_value() for secret in secrets])
-        for site, secrets in settings.webhook_secrets.items()
+        name: StandardWebhooks([secret.value for secret in site.webhook_secrets])
+        for name, site in known.items()
+        if site.webhook_secrets
     }
 
 
-def _nabla_connect(settings: Settings, clock: Clock) -> Mapping[str, VerifySignature]:
+def _nabla_connect(known: Mapping[str, Site], clock: Clock) -> Mapping[str, VerifySignature]:
     return {
-        site: SignatureCheck([secret.get_secret_value() for secret in secrets], clock)
-        for site, secrets in settings.nabla_connect_secrets.items()
+        name: SignatureCheck([secret.value for secret in site.nabla_connect_secrets], clock)
+        for name, site in known.items()
+        if site.nabla_connect_secrets
     }
 
 

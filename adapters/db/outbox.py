@@ -30,8 +30,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from adapters import requests
 from adapters.db.tables import messages
-from adapters.operations import requests, tracing
+from adapters.operations import tracing
 from adapters.operations.metrics import EXPIRED_LEASES
 from clinical.errors import NotFoundError
 from clinical.services.messages import (

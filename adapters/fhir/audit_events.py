@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from adapters.fhir.assessment import URI_SYSTEM
 from adapters.fhir.audit_kinds import (
     ACTION,
     BALP,
@@ -28,7 +29,6 @@ from adapters.fhir.audit_kinds import (
     Server,
     Shape,
 )
-from adapters.fhir.outbound import URI_SYSTEM
 from clinical.audit.entry import AuditEntry, AuditKind
 from clinical.services.ports.disclosures import AuditedAct
 

@@ -10,8 +10,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from adapters.fhir.assessment import URI_SYSTEM, device
 from adapters.fhir.audit_events import Service, audit_event
-from adapters.fhir.outbound import URI_SYSTEM, device, write_back_bundle
+from adapters.fhir.outbound import device_url, entries_of
+from adapters.sites.write_back import WriteBackChoices
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.review.writeback import WriteBack
 from clinical.services.ports.disclosures import AuditedAct
@@ -22,6 +24,7 @@ Json = dict[str, Any]
 SITE_SYSTEM = "urn:clinical-jepa:site:"
 """Before the name of a site: the identifier system of its EHR's ids of patients."""
 _URN = "urn:uuid:"
+_CHOICES = WriteBackChoices()  # of a site that chose nothing: an assessment, as ranges in percent
 _TYPES: Mapping[str, tuple[str, ...]] = {
     "AuditEvent": ("read", "search-type"),
     "Device": ("read", "search-type"),
@@ -61,7 +64,7 @@ class ExposedShapes:
 
     def device(self, model: ModelFingerprint) -> Json:
         """The model as a Device."""
-        made = device(model)
+        made = device(model, device_url(model))
         return {"id": _identity(made), **made}
 
     def patient(self, patient: PatientRef) -> Json:
@@ -125,11 +128,11 @@ def told(write_back: WriteBack) -> Mapping[str, Json]:
     prediction_id = write_back.prediction.request.prediction_id
     found: dict[str, Json] = {}
     places: dict[str, str] = {}
-    for entry in write_back_bundle(write_back)["entry"]:
-        resource = entry["resource"]
+    for entry in entries_of(write_back, _CHOICES):
+        resource = entry.resource
         type_ = resource["resourceType"]
         id_ = _identity(resource) if type_ == "Device" else str(prediction_id)
-        places[entry["fullUrl"]] = f"{type_}/{id_}"
+        places[entry.full_url] = f"{type_}/{id_}"
         found[type_] = {"id": id_, **resource}
     decided = write_back.decision.decided_at.isoformat(timespec="milliseconds")
     for resource in found.values():

@@ -11,6 +11,7 @@ from adapters.http import (
     audit,
     facade,
     health,
+    keys,
     ledger,
     notices,
     plans,
@@ -48,16 +49,8 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.looks = RecentLooks()
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
     for room in (
-        webhooks,
-        sessions,
-        reviews,
-        notices,
-        similar,
-        plans,
-        audit,
-        ledger,
-        health,
-        facade,
+        *(webhooks, sessions, reviews, notices, similar, plans),
+        *(audit, ledger, keys, health, facade),
     ):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=_PAGE))

@@ -122,7 +122,7 @@ class WebDependencies:
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
     what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback. `model_fingerprint` raises
+    RejectedError where the bytes are no callback. `public_keys` are JWKs. `model_fingerprint` raises
     ModelUnavailableError. `bearer` says for whom an access token speaks at a moment. `public_url` is
     where others reach this service, without a slash at its end; empty: as each of them did.
     """
@@ -156,6 +156,7 @@ class WebDependencies:
     limits: Limits
     public_url: str = ""
     health_limits: HealthLimits = field(default_factory=HealthLimits)
+    public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

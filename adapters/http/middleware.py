@@ -10,10 +10,11 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters import requests
 from adapters.http.errors import answer_of
 from adapters.http.metrics import WebMetrics, known
 from adapters.http.refusals import Refusals, refusal_of
-from adapters.operations import requests, tracing
+from adapters.operations import tracing
 from adapters.telemetry import error_fields, logger
 from clinical.errors import ClinicalError
 from clinical.services.ports import Identities

@@ -61,9 +61,11 @@ def _agents(event: Json, base: str, client: str, server: str) -> list[str]:
     for code, users in by_code.items():
         if code not in _USER_TYPES.get(base, _SOURCES) or len(users) != 1:
             broken.append(f"user of type {code}")
-        for user in users:
-            if not user.get("who") or user["requestor"] is not True or "network" in user:
-                broken.append("user without who, not requestor, or with a network")
+        broken += [
+            "user without who, not requestor, or with a network"
+            for user in users
+            if not user.get("who") or user["requestor"] is not True or "network" in user
+        ]
     return broken
 
 
@@ -87,9 +89,10 @@ def _entities(event: Json, base: str, *, has_patient: bool) -> list[str]:
         or not patients[0]["what"]["reference"].startswith("Patient/")
     ):
         broken.append("not exactly one patient")
-    for each in requests:
-        if not each["what"]["identifier"]["value"] or not each["type"]["system"].endswith(
-            "BALP/CodeSystem/BasicAuditEntityType"
-        ):
-            broken.append("request entity")
+    broken += [
+        "request entity"
+        for each in requests
+        if not each["what"]["identifier"]["value"]
+        or not each["type"]["system"].endswith("BALP/CodeSystem/BasicAuditEntityType")
+    ]
     return broken

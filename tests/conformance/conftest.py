@@ -28,7 +28,7 @@ class Exposed:
     def base(self) -> str:
         return f"{str(self.stage.client.base_url).rstrip('/')}/fhir"
 
-    def get(self, path: str, token: str, **headers: str):  # noqa: ANN201
+    def get(self, path: str, token: str, **headers: str):
         bearer = {"Authorization": f"Bearer {token}"}
         return self.stage.client.get(f"{self.base}/{path}", headers=bearer | headers)
 

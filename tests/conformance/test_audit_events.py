@@ -124,7 +124,15 @@ def test_a_query_is_told_in_base64_too() -> None:
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [("400", "4"), ("404", "4"), ("413", "4"), ("401", "8"), ("403", "8"), ("429", "8"), ("503", "12")],
+    [
+        ("400", "4"),
+        ("404", "4"),
+        ("413", "4"),
+        ("401", "8"),
+        ("403", "8"),
+        ("429", "8"),
+        ("503", "12"),
+    ],
 )
 def test_a_refusal_tells_whose_fault_it_was(status: str, outcome: str) -> None:
     event = rendered(entry_of(AuditKind.REQUEST_REFUSED, status=status))

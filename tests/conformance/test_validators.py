@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from adapters.fhir.outbound import write_back_bundle
 from clinical.audit.entry import AuditKind
-from tests.adapters.fhir.test_outbound import resources, write_back
+from tests.adapters.fhir.test_outbound import resources, write_back, write_back_bundle
 from tests.conformance.balp import broken_rules
 from tests.conformance.entries import entry_of
 from tests.conformance.test_audit_events import rendered

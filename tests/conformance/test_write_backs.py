@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 
 from adapters.fhir.exposed import told
-from adapters.fhir.outbound import Match, write_back_bundle
+from adapters.fhir.outbound import NothingToWriteBackError, entries_of, transaction
+from adapters.sites.write_back import WriteBackChoices
 from clinical.prediction.horizon import UNTIL_DISCHARGE
 from clinical.review.writeback import WriteBack
 from clinical.timeline.code import Code, CodeSystem
@@ -27,15 +28,31 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("match", Match)
+KINDS = ("RiskAssessment", "Task", "Flag", "Communication")
+CHOICES = [
+    WriteBackChoices(resources=kinds, probability=probability, has_provenance=proves, match=match)
+    for kinds in (KINDS, *((kind,) for kind in KINDS), KINDS[1:])
+    for probability in ("range", "decimal")
+    for proves in (True, False)
+    for match in (("identifier", "_tag") if kinds is KINDS else ("identifier",))
+]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_shape_of_write_back_is_valid_as_a_bundle_and_by_its_resources(
-    shape: str, match: Match
-) -> None:
-    bundle = write_back_bundle(SHAPES[shape], match)
-    assert_valid_everywhere(bundle)
-    for resource in resources(bundle).values():
-        assert_valid_everywhere(resource)
+def test_every_shape_of_write_back_is_valid_as_a_bundle_and_by_its_resources(shape: str) -> None:
+    """In all that a site may choose, and for an EHR that takes no Device too."""
+    judged = 0
+    for choices in CHOICES:
+        for takes in (lambda _: True, lambda kind: kind != "Device"):
+            try:
+                bundle = transaction(entries_of(SHAPES[shape], choices, takes))
+            except NothingToWriteBackError:  # a flag alone, and no risk is high enough for one
+                continue
+            assert_valid_everywhere(bundle)
+            for resource in resources(bundle).values():
+                assert_valid_everywhere(resource)
+            judged += 1
+    assert judged >= len(CHOICES)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
