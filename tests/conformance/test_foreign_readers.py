@@ -136,7 +136,7 @@ def test_sekmet_passes_its_scenario_of_reading_against_us(exposed: Exposed, tmp_
     exposed.decide("p2")
     scenario = str(HERE / "scenarios" / "read_only.yaml")
     steps = sekmet(exposed, scenario, tmp_path, exposed.clinician)
-    assert {name: step["status"] for name, step in steps.items()} == dict.fromkeys(steps, "passed")
+    assert [step["message"] for step in steps.values() if step["status"] != "passed"] == []
     assert len(steps) == 9
 
 
