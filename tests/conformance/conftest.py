@@ -29,7 +29,7 @@ class Exposed:
         return f"{str(self.stage.client.base_url).rstrip('/')}/fhir"
 
     def get(self, path: str, token: str, **headers: str):
-        bearer = {"Authorization": f"Bearer {token}"}
+        bearer = {"Authorization": f"Bearer {token}"} if token else {}
         return self.stage.client.get(f"{self.base}/{path}", headers=bearer | headers)
 
     def decide(self, record_id: str, verdict: Verdict = Verdict.AGREE) -> UUID:

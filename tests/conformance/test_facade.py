@@ -193,14 +193,11 @@ def test_what_was_recalled_is_told_again_once_somebody_looked_again(exposed: Exp
     recalls = RecallService(
         open_unit_of_work=deps.open_unit_of_work, clock=deps.clock, identities=deps.identities
     )
-    digest = deps.model_fingerprint().manifest_digest
-    recalls.recall_model(digest, "anna", Concern.SAFETY, "")
+    recalls.recall(recalls.of_model("staged"), "anna", Concern.SAFETY)
     assert resources(exposed.get("RiskAssessment", exposed.clinician)) == []
-    with deps.open_unit_of_work() as uow:
-        (review_id,) = uow.disclosures._connection.exec_driver_sql(
-            "SELECT review_id FROM reviews"
-        ).one()
-    recalls.look_again(review_id, Act(actor="anna", at=deps.clock.now()))
+    (touched,) = recalls.signed(recalls.of_model("staged"), 1)
+    assert touched.review_id is not None
+    recalls.look_again(touched.review_id, Act(actor="anna", at=deps.clock.now()))
     assert len(resources(exposed.get("RiskAssessment", exposed.clinician))) == 1
 
 
@@ -321,7 +318,9 @@ def test_work_of_a_message_is_told_under_the_request_that_it_goes_back_to(
     of_request = [
         each["subtype"][1]["code"]
         for each in events
-        if any(e["what"].get("identifier", {}).get("value") == "ehr-42" for e in each["entity"])
+        if any(
+            e.get("what", {}).get("identifier", {}).get("value") == "ehr-42" for e in each["entity"]
+        )
     ]
     assert set(of_request) == {"delivery.received.v1", "events.recorded.v1"}
 
@@ -352,6 +351,7 @@ def test_xml_is_not_spoken_and_nothing_is_written(exposed: Exposed) -> None:
 
 
 def test_links_are_of_the_address_that_the_caller_used(exposed: Exposed) -> None:
+    exposed.decide("p1")
     answer = exposed.get("Device", exposed.clinician)
     (link,) = answer.json()["link"]
     assert urlsplit(link["url"]).netloc == urlsplit(exposed.base).netloc

@@ -3,7 +3,7 @@
 fhirkit-rs knows structure, the JSON Schema of R4 knows the required codes, fhir.resources (R4B, whose
 classes are R4's in our scope) knows references' shapes, and medplum, in Node, the invariants. None
 alone is enough (design 03 section 6.3). Medplum is asked where `npm install --prefix
-tests/conformance` was run. Its one false alarm is named here, and nothing else is excused.
+tests/conformance` was run. Two false alarms are named here, and nothing else is excused.
 """
 
 import json
@@ -23,6 +23,8 @@ Json = dict[str, Any]
 
 # ras-2 holds a decimal to be at most 100; medplum says it of a prediction that has no decimal.
 _FALSE_ALARM = "ras-2"
+# The JSON Schema was published with R4 4.0.0 and never learned the number of its technical correction.
+_OLDER_THAN = {"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"}
 
 
 def assert_valid_everywhere(resource: Json) -> None:
@@ -38,9 +40,11 @@ def assert_valid_everywhere(resource: Json) -> None:
 
 def schema_errors(resource: Json) -> list[str]:
     """What the JSON Schema of R4 finds wrong."""
+    excused = ["fhirVersion"] if _OLDER_THAN.items() <= resource.items() else None
     return [
         f"{'/'.join(map(str, error.instance_path))}: {error.message[:200]}"
         for error in _schema_of(resource["resourceType"]).iter_errors(resource)
+        if list(error.instance_path) != excused
     ]
 
 
@@ -81,12 +85,9 @@ def medplum_errors(resource: Json) -> list[Any]:
     process.stdin.write(json.dumps(resource) + "\n")
     process.stdin.flush()
     found = json.loads(process.stdout.readline())
-    excused = _FALSE_ALARM if "RiskAssessment" in json.dumps(resource) else "nothing"
-    return [each for each in found if excused not in str(each[0]) or _has_decimal(resource)]
-
-
-def _has_decimal(resource: Json) -> bool:
-    return "probabilityDecimal" in json.dumps(resource)
+    text = json.dumps(resource)
+    is_excused = "RiskAssessment" in text and "probabilityDecimal" not in text
+    return [each for each in found if not (is_excused and _FALSE_ALARM in str(each[0]))]
 
 
 @cache
