@@ -10,9 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditEntry, AuditKind
-from clinical.services.ports import Identities, OpenUnitOfWork
-from clinical.services.ports.exchanges import EhrExchange
-from clinical.services.ports.log import append_all
+from clinical.services.ports import EhrExchange, Identities, OpenUnitOfWork, append_all
 
 NOBODY = "anonymous"
 """The actor of what somebody did whom we do not know."""

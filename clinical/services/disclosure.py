@@ -10,8 +10,14 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.errors import NotFoundError
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.review.writeback import WriteBack
-from clinical.services.ports import Identities, OpenUnitOfWork, UnitOfWork
-from clinical.services.ports.disclosures import AuditedAct, AuditQuery, ToldQuery
+from clinical.services.ports import (
+    AuditedAct,
+    AuditQuery,
+    Identities,
+    OpenUnitOfWork,
+    ToldQuery,
+    UnitOfWork,
+)
 from clinical.timeline.patient import PatientRef
 
 

@@ -8,6 +8,8 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.disclosures import AuditedAct, AuditQuery, Disclosures, ToldQuery
+from clinical.services.ports.exchanges import EhrExchange, Interaction, NotesExchanges
 from clinical.services.ports.judgements import Recalls, Reviews, WorklistQuery
 from clinical.services.ports.log import AuditLog, Erased, Erasure, Payloads, append_all
 from clinical.services.ports.outside import (
@@ -26,8 +28,12 @@ from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 __all__ = [
     "AuditLog",
+    "AuditQuery",
+    "AuditedAct",
     "Clock",
     "DeadLetters",
+    "Disclosures",
+    "EhrExchange",
     "EhrGateway",
     "EhrUnavailableError",
     "Erased",
@@ -35,12 +41,14 @@ __all__ = [
     "Forgotten",
     "Identities",
     "Inbox",
+    "Interaction",
     "LatentStates",
     "Memories",
     "ModelBusyError",
     "ModelServer",
     "ModelUnavailableError",
     "Models",
+    "NotesExchanges",
     "OpenUnitOfWork",
     "Outbox",
     "Payloads",
@@ -51,6 +59,7 @@ __all__ = [
     "Recalls",
     "Reviews",
     "Timelines",
+    "ToldQuery",
     "UnitOfWork",
     "WorklistQuery",
     "append_all",
