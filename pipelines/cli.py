@@ -22,6 +22,7 @@ _GROUPS = (
     "backup",
     "benchmarks",
     "clinicians",
+    "tokens",
     "health",
     "ledger",
     "quarantine",

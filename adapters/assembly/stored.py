@@ -28,13 +28,13 @@ from clinical.services.registry import RegistryService
 
 def notary(data_dir: Path | None = None) -> Ed25519Notary:
     """Who signs this site's checkpoints."""
-    return keys.notary(_settings(data_dir))
+    return keys.notary(settings_of(data_dir))
 
 
 @contextmanager
 def ledger(data_dir: Path | None = None) -> Iterator[LedgerService]:
     """The audit log as others may check it."""
-    settings = _settings(data_dir)
+    settings = settings_of(data_dir)
     with _stored(settings) as open_unit_of_work:
         yield keys.ledger(settings, open_unit_of_work, SystemClock())
 
@@ -42,7 +42,7 @@ def ledger(data_dir: Path | None = None) -> Iterator[LedgerService]:
 @contextmanager
 def quarantine(data_dir: Path | None = None) -> Iterator[QuarantineService]:
     """What was set aside."""
-    with _stored(_settings(data_dir)) as open_unit_of_work:
+    with _stored(settings_of(data_dir)) as open_unit_of_work:
         yield QuarantineService(
             open_unit_of_work=open_unit_of_work,
             clock=SystemClock(),
@@ -53,7 +53,7 @@ def quarantine(data_dir: Path | None = None) -> Iterator[QuarantineService]:
 @contextmanager
 def erasure(data_dir: Path | None = None) -> Iterator[tuple[ErasureService, Callable[[], None]]]:
     """Who erases patients, and what rewrites the tables afterwards."""
-    with _engine(_settings(data_dir)) as engine:
+    with engine_of(settings_of(data_dir)) as engine:
         service = ErasureService(
             open_unit_of_work=unit_of_work_factory(engine),
             clock=SystemClock(),
@@ -65,7 +65,7 @@ def erasure(data_dir: Path | None = None) -> Iterator[tuple[ErasureService, Call
 @contextmanager
 def registry(data_dir: Path | None = None) -> Iterator[RegistryService]:
     """The model registry."""
-    with _stored(_settings(data_dir)) as open_unit_of_work:
+    with _stored(settings_of(data_dir)) as open_unit_of_work:
         yield _registry(open_unit_of_work)
 
 
@@ -78,7 +78,7 @@ def registry_as(
     Raises:
         BadPasswordError
     """
-    with _engine(_settings(data_dir)) as engine:
+    with engine_of(settings_of(data_dir)) as engine:
         if Clinicians(engine).verify(name, password) is None:
             raise BadPasswordError("name and password do not belong together")
         yield _registry(unit_of_work_factory(engine))
@@ -95,7 +95,7 @@ def _registry(open_unit_of_work: OpenUnitOfWork) -> RegistryService:
 @contextmanager
 def recalls(data_dir: Path | None = None) -> Iterator[RecallService]:
     """Recalls, and what they find."""
-    with _stored(_settings(data_dir)) as open_unit_of_work:
+    with _stored(settings_of(data_dir)) as open_unit_of_work:
         yield RecallService(
             open_unit_of_work=open_unit_of_work,
             clock=SystemClock(),
@@ -103,19 +103,21 @@ def recalls(data_dir: Path | None = None) -> Iterator[RecallService]:
         )
 
 
-def _settings(data_dir: Path | None) -> Settings:
+def settings_of(data_dir: Path | None) -> Settings:
+    """The settings, but with this data folder where one is given."""
     settings = Settings()
     return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
 
 
 @contextmanager
 def _stored(settings: Settings) -> Iterator[OpenUnitOfWork]:
-    with _engine(settings) as engine:
+    with engine_of(settings) as engine:
         yield unit_of_work_factory(engine)
 
 
 @contextmanager
-def _engine(settings: Settings) -> Iterator[Engine]:
+def engine_of(settings: Settings) -> Iterator[Engine]:
+    """The database of the site; the embedded one is started and brought up to date."""
     telemetry.configure("command")
     with database_url(settings) as url:
         if settings.database_url is None:

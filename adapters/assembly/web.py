@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
-from adapters.assembly import keys, load
+from adapters.assembly import exposing, keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
 from adapters.assembly.sites import ensure_keys, key_ring, sites, writing_back
@@ -28,6 +28,7 @@ from adapters.db.engine import (
 from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
+from adapters.db.tokens import AccessTokens
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
 from adapters.http.dependencies import Limits, VerifySignature, WebDependencies
@@ -40,7 +41,9 @@ from adapters.operations import tracing
 from adapters.operations.metrics import ModelMetrics
 from adapters.settings import Settings
 from adapters.sites.site import Site
+from clinical.services.access import AccessService
 from clinical.services.audit import AuditService
+from clinical.services.disclosure import DisclosureService
 from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock
@@ -105,11 +108,18 @@ def create(settings: Settings, url: str) -> FastAPI:
             recalls=RecallService(
                 open_unit_of_work=open_unit_of_work, clock=clock, identities=identities
             ),
+            access=AccessService(open_unit_of_work=open_unit_of_work, identities=identities),
             audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
             ledger=keys.ledger(settings, open_unit_of_work, clock),
             clock=clock,
             identities=identities,
             clinicians=Clinicians(engine),
+            bearer=AccessTokens(engine, identities).bearer,
+            disclosures=DisclosureService(
+                open_unit_of_work=open_unit_of_work, identities=identities
+            ),
+            shapes=exposing.shapes(settings, clock),
+            public_url=exposing.public_url(settings),
             session_key=keys.session_key(settings),
             fhir_verifiers=_standard_webhooks(known),
             nabla_verifiers=_nabla_connect(known, clock),

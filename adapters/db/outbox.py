@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from adapters import requests
 from adapters.db.tables import messages
 from adapters.operations import tracing
 from adapters.operations.metrics import EXPIRED_LEASES
@@ -81,6 +82,7 @@ class SqlOutbox:
             attempts=message.attempts,
             priority=message.urgency.value,
             trace=message.trace or tracing.traceparent() or None,
+            request_id=message.request_id or requests.current() or None,
         )
         statement: Executable = added.on_conflict_do_update(
             # A literal: a bound value would not match the index once the statement is prepared.
@@ -332,4 +334,5 @@ def _message(row: RowMapping) -> Message:
         fence=row["fence"],
         age=row["age"],
         trace=row["trace"] or "",
+        request_id=row["request_id"] or "",
     )

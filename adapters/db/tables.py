@@ -105,6 +105,7 @@ messages = Table(
     # Whether whoever has the lease is at work; else the id only lies in the broker.
     Column("is_held", Boolean, nullable=False, server_default=text("false")),
     Column("trace", Text),  # in which it was owed: a W3C traceparent, where traces are kept
+    Column("request_id", Text),  # of the request that it goes back to, however many messages ago
     # One unstarted message per key; done ones may pile up.
     Index(
         "uq_messages_coalesce_key_waiting",
@@ -430,6 +431,8 @@ audit_entries = Table(
         "actor",
         postgresql_where=text("kind = 'review.read.v1'"),
     ),
+    # Exports and searches go through the log in the order of time.
+    Index("ix_audit_entries_at_entry_id", "at", "entry_id"),
 )
 
 # Filled by a trigger with every entry and emptied by the sequencer: finding what has no leaf yet
@@ -504,3 +507,6 @@ clinicians = Table(
     Column("password", Text, nullable=False),
     Column("is_active", Boolean, nullable=False, server_default=text("true")),
 )
+
+# Tables in files of their own; whoever reads `metadata` sees them all.
+from adapters.db import token_tables  # noqa: E402, F401

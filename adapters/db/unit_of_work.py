@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.db.audit_log import SqlAuditLog
 from adapters.db.dead_letters import SqlDeadLetters
+from adapters.db.disclosures import SqlDisclosures
 from adapters.db.erasure import SqlErasure
 from adapters.db.errors import translated, translating
 from adapters.db.forgotten import SqlForgotten
@@ -65,6 +66,7 @@ class SqlUnitOfWork:
         self.audit_log = SqlAuditLog(connection)
         self.payloads = SqlPayloads(connection)
         self.erasure = SqlErasure(connection)
+        self.disclosures = SqlDisclosures(connection)
         return self
 
     def __exit__(

@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from adapters import requests
 from adapters.egress.breaker import CircuitBreaker
 from adapters.egress.errors import (
     ForeignAddressError,
@@ -26,9 +26,6 @@ from adapters.egress.errors import (
     UnreadableAnswerError,
 )
 from clinical.services.ports import Clock
-
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""On whose behalf something is asked: sent along as X-Request-Id, so that both sides' logs can be joined."""
 
 _LATER = frozenset({408, 425})
 _IN_BETWEEN = frozenset({408, 502, 504})  # somebody before the server speaks: it may have acted
@@ -207,13 +204,14 @@ class Peer:
         content: bytes | None,
     ) -> Iterator[httpx.Response]:
         """The response; where our token was refused, once more with a new one."""
-        request_id = REQUEST_ID.get()
-        joined = {"X-Request-Id": request_id} if request_id else {}
         for is_last in (self._authorize is None, True):
             proof = self._authorize.headers() if self._authorize is not None else {}
-            said = {**headers, **joined, **proof}
             with self._client.stream(
-                method, url, headers=said, params=params, content=content
+                method,
+                url,
+                headers={**requests.headers(), **headers, **proof},
+                params=params,
+                content=content,
             ) as response:
                 if response.status_code != httpx.codes.UNAUTHORIZED or is_last:
                     yield response

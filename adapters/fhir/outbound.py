@@ -18,6 +18,7 @@ from adapters.fhir.assessment import (
 )
 from adapters.sites.write_back import WriteBackChoices
 from clinical.errors import RejectedError
+from clinical.prediction.prediction import ModelFingerprint
 from clinical.review.writeback import WriteBack, may_be_written_back
 from clinical.timeline.identity import identity_of
 
@@ -123,8 +124,13 @@ def _made_by(
     model = write_back.prediction.forecast.capsule.model
     if not takes("Device"):
         return [], {"type": "Device", "display": f"{model.name} {model.version}"}
-    url = _urn("device", model.manifest_digest)
+    url = device_url(model)
     return [_entry(url, device(model, url), choices.match)], {"reference": url}
+
+
+def device_url(model: ModelFingerprint) -> str:
+    """Our identifier of the model as a Device, the same in all that we emit."""
+    return _urn("device", model.manifest_digest)
 
 
 def _attested(write_back: WriteBack, told: Sequence[Entry], made_by: dict[str, str]) -> Entry:

@@ -6,13 +6,13 @@ from fastapi import APIRouter
 
 from adapters.http.dependencies import Given
 from adapters.http.schemas import Head, InclusionProof, problems
-from adapters.http.sessions import SignedInClinician
+from adapters.http.sessions import SignedInAnybody
 
 routes = APIRouter(prefix="/v1/audit", tags=["audit"])
 
 
 @routes.get("/head", responses=problems(401))
-def head(_session: SignedInClinician, given: Given) -> Head:
+def head(_session: SignedInAnybody, given: Given) -> Head:
     """The newest tree head; whoever keeps it can catch any later edit."""
     with given.open_unit_of_work() as uow:
         newest = uow.audit_log.head()
@@ -20,7 +20,7 @@ def head(_session: SignedInClinician, given: Given) -> Head:
 
 
 @routes.get("/entries/{entry_id}/proof", responses=problems(401, 404, 422, 503))
-def proof(entry_id: UUID, _session: SignedInClinician, given: Given) -> InclusionProof:
+def proof(entry_id: UUID, _session: SignedInAnybody, given: Given) -> InclusionProof:
     """Proof that the entry stands under the newest head."""
     found = given.audit.proof_of(entry_id)
     return InclusionProof(

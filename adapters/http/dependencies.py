@@ -5,7 +5,7 @@ Knows the shapes of what it is given. Does not know who implements them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Protocol
 from uuid import UUID
 
@@ -15,16 +15,21 @@ from prometheus_client import CollectorRegistry
 from adapters.operations.figures import OperatingFigures
 from adapters.operations.health import HealthLimits
 from clinical.prediction.prediction import ModelFingerprint
+from clinical.review.writeback import WriteBack
+from clinical.services.access import AccessService
 from clinical.services.audit import AuditService
+from clinical.services.disclosure import DisclosureService
 from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork
+from clinical.services.ports.disclosures import AuditedAct
 from clinical.services.recall import RecallService
 from clinical.services.review import ReviewService
 from clinical.services.shedding import SheddingService
 from clinical.services.similar import SimilarService
 from clinical.timeline.event import Event
+from clinical.timeline.patient import PatientRef
 
 
 class VerifySignature(Protocol):
@@ -61,6 +66,22 @@ class Clinicians(Protocol):
     def verify(self, name: str, password: str) -> KnownClinician | None:
         """The clinician of this name and password, or None; takes as long either way."""
         ...
+
+
+class FhirShapes(Protocol):
+    """How what we expose looks as FHIR R4."""
+
+    def audit_event(self, act: AuditedAct, *, shows_patients: bool) -> dict[str, Any]: ...
+
+    def told(self, write_back: WriteBack) -> Mapping[str, dict[str, Any]]:
+        """The resources that tell of a decided prediction, by type."""
+        ...
+
+    def device(self, model: ModelFingerprint) -> dict[str, Any]: ...
+
+    def patient(self, patient: PatientRef) -> dict[str, Any]: ...
+
+    def capability(self, base_url: str) -> dict[str, Any]: ...
 
 
 class StaticFacts(Protocol):
@@ -102,7 +123,8 @@ class WebDependencies:
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
     what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
     RejectedError where the bytes are no callback. `public_keys` are JWKs. `model_fingerprint` raises
-    ModelUnavailableError.
+    ModelUnavailableError. `bearer` says for whom an access token speaks at a moment. `public_url` is
+    where others reach this service, without a slash at its end; empty: as each of them did.
     """
 
     open_unit_of_work: OpenUnitOfWork
@@ -111,12 +133,16 @@ class WebDependencies:
     recalls: RecallService
     planning: PlanningService
     similar: SimilarService
+    access: AccessService
     audit: AuditService
     ledger: LedgerService
     shedding: SheddingService
     clock: Clock
     identities: Identities
     clinicians: Clinicians
+    bearer: Callable[[str, datetime], KnownClinician | None]
+    disclosures: DisclosureService
+    shapes: FhirShapes
     session_key: bytes
     fhir_verifiers: Mapping[str, VerifySignature]
     nabla_verifiers: Mapping[str, VerifySignature]
@@ -128,6 +154,7 @@ class WebDependencies:
     operating: Operating
     free_disk: Callable[[], int]
     limits: Limits
+    public_url: str = ""
     health_limits: HealthLimits = field(default_factory=HealthLimits)
     public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -3,11 +3,16 @@
 Knows which status each error has. Does not repeat what the caller sent, nor why we broke.
 """
 
+from collections.abc import MutableMapping
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
+from adapters.http.outcomes import fhir_answer, is_fhir, outcome
 from clinical.audit.checkpoint import UntrustedNoteError
 from clinical.audit.proof import NotYetSequencedError
 from clinical.errors import ClinicalError, Loudness, NotFoundError, RejectedError
@@ -97,6 +102,18 @@ class PreconditionRequiredError(RejectedError):
     code = "http.precondition_required"
 
 
+class NotAcceptableError(RejectedError):
+    """The answer is asked for in a format that is not spoken here."""
+
+    code = "http.not_acceptable"
+
+
+class NotAllowedError(RejectedError):
+    """The role of whoever asks does not allow this."""
+
+    code = "http.not_allowed"
+
+
 class BadCursorError(RejectedError):
     """The cursor was not made by this service, or for another filter."""
 
@@ -126,11 +143,13 @@ _STATUS = {
     BadSignatureError.code: 401,
     SignedOutError.code: 401,
     MissingRequestHeaderError.code: 403,
+    NotAllowedError.code: 403,
     UntrustedNoteError.code: 403,
     NotFoundError.code: 404,
     NoSuchPageError.code: 404,
     UnknownSiteError.code: 404,
     MethodNotAllowedError.code: 405,
+    NotAcceptableError.code: 406,
     ClosedError.code: 409,
     ConflictingDeliveryError.code: 409,
     ErasedDeliveryError.code: 409,
@@ -153,6 +172,7 @@ _STATUS = {
 _BY_LOUDNESS = {Loudness.REJECTED: 400, Loudness.OPERATIONAL: 503, Loudness.BROKEN: 500}
 _RETRY_AFTER = {TooManySignInsError.code: "300", NotYetSequencedError.code: "1"}
 _ASK_AGAIN_SECONDS = "5"
+_UNAUTHORIZED = 401
 
 
 def status_of(error: type[ClinicalError]) -> int:
@@ -167,7 +187,7 @@ def problem(
     status = status_of(error)
     content = {
         "type": PROBLEM_TYPE + error.code,
-        "title": (error.__doc__ or "").strip().split("\n")[0],
+        "title": _title(error),
         "status": status,
         "detail": detail,
         "request_id": request_id,
@@ -191,11 +211,33 @@ def request_id_of(request: Request) -> str:
     return str(request.scope.get("clinical_request_id", ""))
 
 
+def address_of(request: HTTPConnection) -> str:
+    """The network address that the request came from, as far as we know: a proxy's where one is not trusted."""
+    return request.client.host if request.client else ""
+
+
+def answer_of(
+    scope: MutableMapping[str, Any], error: type[ClinicalError], detail: str = "", **more: object
+) -> JSONResponse:
+    """The error as this address tells it: FHIR in an OperationOutcome, all others in a problem."""
+    scope["clinical_refused_why"] = error.code
+    response = problem(error, str(scope.get("clinical_request_id", "")), detail, **more)
+    if not is_fhir(scope["path"]):
+        return response
+    title, headers = _title(error), {}
+    if response.status_code == _UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if "Retry-After" in response.headers:
+        headers["Retry-After"] = response.headers["Retry-After"]
+    told = outcome(error.code, title, response.status_code, detail)
+    return fhir_answer(told, response.status_code, headers)
+
+
 def _clinical(request: Request, error: Exception) -> Response:
     assert isinstance(error, ClinicalError)
     if error.loudness is Loudness.BROKEN:
-        return problem(ClinicalError, request_id_of(request))
-    return problem(type(error), request_id_of(request), str(error))
+        return answer_of(request.scope, ClinicalError)
+    return answer_of(request.scope, type(error), str(error))
 
 
 def _invalid(request: Request, error: Exception) -> Response:
@@ -208,7 +250,7 @@ def _invalid(request: Request, error: Exception) -> Response:
             place[-1] = "?"
         found.append({"place": [str(step) for step in place], "rule": item["type"]})
     detail = "the request does not fit its schema"
-    return problem(InvalidRequestError, request_id_of(request), detail, errors=found)
+    return answer_of(request.scope, InvalidRequestError, detail, errors=found)
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -216,7 +258,11 @@ def _http(request: Request, error: Exception) -> Response:
     ours: type[ClinicalError] = {404: NoSuchPageError, 405: MethodNotAllowedError}.get(
         error.status_code, InvalidRequestError
     )
-    response = problem(ours, request_id_of(request))
+    response = answer_of(request.scope, ours)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response
+
+
+def _title(error: type[ClinicalError]) -> str:
+    return (error.__doc__ or "").strip().split("\n")[0]

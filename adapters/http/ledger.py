@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 from adapters.http.bodies import read_limited
 from adapters.http.dependencies import Given
 from adapters.http.schemas import Accepted, GrowthProof, problems
-from adapters.http.sessions import SignedInClinician
+from adapters.http.sessions import SignedInAnybody
 from clinical.audit.checkpoint import MalformedNoteError, Note
 
 routes = APIRouter(prefix="/v1/ledger", tags=["ledger"])
@@ -46,7 +46,7 @@ def growth(
     response_class=PlainTextResponse,
     responses=problems(401, 404, 422, 503),
 )
-def proof(entry_id: UUID, _session: SignedInClinician, given: Given) -> PlainTextResponse:
+def proof(entry_id: UUID, _session: SignedInAnybody, given: Given) -> PlainTextResponse:
     """The entry's proof as a file that is checked without this service: c2sp.org/tlog-proof."""
     return PlainTextResponse(given.ledger.proof(entry_id))
 

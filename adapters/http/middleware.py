@@ -7,11 +7,13 @@ them may carry patient data.
 from time import perf_counter
 
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.http.errors import problem
+from adapters import requests
+from adapters.http.errors import answer_of
 from adapters.http.metrics import WebMetrics, known
+from adapters.http.refusals import Refusals, refusal_of
 from adapters.operations import tracing
 from adapters.telemetry import error_fields, logger
 from clinical.errors import ClinicalError
@@ -49,18 +51,22 @@ _BROKEN = 500
 class Surroundings:
     """The outermost layer of the app; plain ASGI, so that streamed bodies stay streamed."""
 
-    def __init__(self, app: ASGIApp, identities: Identities, metrics: WebMetrics) -> None:
-        """Wrap `app`."""
+    def __init__(
+        self, app: ASGIApp, identities: Identities, metrics: WebMetrics, refusals: Refusals
+    ) -> None:
+        """Wrap `app`; what is refused is counted in `refusals`."""
         self.app = app
         self.identities = identities
         self.metrics = metrics
+        self.refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = str(self.identities.new())
+        given = Headers(scope=scope).get(requests.HEADER)
+        request_id = requests.accepted(given, self.identities.new)
         scope["clinical_request_id"] = request_id
         began, statuses = perf_counter(), list[int]()
 
@@ -68,16 +74,22 @@ class Surroundings:
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
                 headers = MutableHeaders(scope=message)
-                headers.update({**_HEADERS, "X-Request-Id": request_id})
+                headers.update({**_HEADERS, requests.HEADER: request_id})
                 is_file = scope["path"].startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if is_file else "no-store")
             await send(message)
 
-        with tracing.span("request", SpanKind.SERVER, parent="", request_id=request_id) as span:
+        with (
+            requests.going_back_to(request_id),
+            tracing.span("request", SpanKind.SERVER, parent="", request_id=request_id) as span,
+        ):
             await self._answer(scope, receive, send_with_headers, statuses)
             route = getattr(scope.get("route"), "path", "none")
             status = statuses[0] if statuses else _CLIENT_WENT_AWAY
             _name(span, known(scope["method"]), route, status)
+        refusal = refusal_of(scope, route, status)
+        if refusal is not None:
+            self.refusals.note(refusal, request_id)
         self.metrics.observe(route, scope["method"], status, perf_counter() - began)
 
     async def _answer(
@@ -89,7 +101,7 @@ class Surroundings:
         except Exception as error:  # noqa: BLE001 - the last lid: nothing of it may reach anybody
             _log.error("request broke", request_id=request_id, **error_fields(error))
             if not statuses:
-                await problem(ClinicalError, request_id)(scope, receive, send)
+                await answer_of(scope, ClinicalError)(scope, receive, send)
 
 
 def _name(span: Span, method: str, route: str, status: int) -> None:

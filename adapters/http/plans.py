@@ -75,7 +75,7 @@ def comparisons(
 ) -> shapes.PlanComparisonsShape:
     """What was compared for the review, the newest first; that it was read is audited too."""
     stored = given.planning.of_review(review_id)
-    given.reviews.note_read(review_id, act_of(session, request, given))
+    given.reviews.note_read(review_id, act_of(session, request, given), "plans")
     return shapes.PlanComparisonsShape(comparisons=[_comparison(each) for each in stored])
 
 

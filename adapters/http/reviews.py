@@ -5,7 +5,9 @@ Knows ETags, cursors and who is asking. Whether a move is legal is the domain's 
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -16,10 +18,12 @@ from adapters.http.dependencies import Given, WebDependencies
 from adapters.http.errors import PreconditionRequiredError, problem, request_id_of
 from adapters.http.items import decision_of, item_of, line_of, status_of
 from adapters.http.lanes import lanes_of, since_days
+from adapters.http.looks import RecentLooks
 from adapters.http.notice_schemas import WarningShape
 from adapters.http.notices import warnings_of
 from adapters.http.sessions import FromOurPage, Session, SignedInClinician, act_of
 from adapters.operations import tracing
+from clinical.audit.entry import Act
 from clinical.prediction.prediction import Prediction
 from clinical.review.decision import Decision
 from clinical.review.review import HeldByAnotherError, Review, ReviewState, StaleVersionError
@@ -48,9 +52,44 @@ _READ = schemas.problems(401, 404, 422)
 _MOVE = schemas.problems(401, 403, 404, 409, 412, 422, 428)
 
 
-@routes.get("", responses=schemas.problems(400, 401, 422))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """Somebody who looks at the worklist, and how it is written down."""
+
+    act: Act
+    looks: RecentLooks
+    given: WebDependencies
+
+    @property
+    def name(self) -> str:
+        return self.act.actor
+
+    def note(self, query: WorklistQuery, reviews: list[Review]) -> None:
+        shown = [review.review_id for review in reviews]
+        if not self.looks.is_new((self.name, *shown)):
+            return
+        asked = {
+            "state": ",".join(sorted(query.states)),
+            "mine": query.claimed_by is not None,
+            "abstained": query.abstained,
+            "relook": query.needs_relook,
+            "limit": query.limit,
+        }
+        words = urlencode({name: str(value).lower() for name, value in asked.items() if value})
+        self.given.access.note_worklist(self.act, words, shown)
+
+
+async def _looking(session: SignedInClinician, request: Request, given: Given) -> _Look:
+    act = act_of(session, request, given)
+    return _Look(act=act, looks=request.app.state.looks, given=given)
+
+
+Looking = Annotated[_Look, Depends(_looking)]
+
+
+@routes.get("", responses=schemas.problems(400, 401, 403, 422))
 def worklist(
-    session: SignedInClinician,
+    looking: Looking,
     given: Given,
     state: Annotated[list[ReviewState], Query()] = list(_OPEN),  # noqa: B006 - FastAPI copies it
     mine: Annotated[bool, Query(description="Only what I hold or held last.")] = False,
@@ -59,12 +98,15 @@ def worklist(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> schemas.Worklist:
-    """Reviews, highest priority first; go on with `cursor` set to `next_cursor`."""
+    """Reviews, highest priority first; go on with `cursor` set to `next_cursor`.
+
+    What was seen is audited; the same lines again within five minutes are the same look.
+    """
     states = frozenset(state)
-    filters = f"{sorted(states)}|{session.name if mine else ''}|{abstained}|{relook}"
+    filters = f"{sorted(states)}|{looking.name if mine else ''}|{abstained}|{relook}"
     query = WorklistQuery(
         states=states,
-        claimed_by=session.name if mine else None,
+        claimed_by=looking.name if mine else None,
         abstained=abstained,
         needs_relook=relook,
         after=unseal(cursor, filters, given.session_key) if cursor else None,
@@ -75,9 +117,10 @@ def worklist(
         total = uow.reviews.count(query)
         predictions = [uow.predictions.get(review.prediction_id) for review in reviews]
         warnings = warnings_of(uow, reviews, predictions)
+    looking.note(query, reviews)
     last = reviews[-1] if len(reviews) == limit else None
     return schemas.Worklist(
-        reviews=_lines(reviews, predictions, warnings, session, given),
+        reviews=_lines(reviews, predictions, warnings, looking.name, given),
         total=total,
         next_cursor=seal((last.priority, last.review_id), filters, given.session_key)
         if last
@@ -89,14 +132,14 @@ def _lines(
     reviews: list[Review],
     predictions: list[Prediction],
     warnings: Mapping[UUID, list[WarningShape]],
-    session: Session,
+    asker: str,
     given: WebDependencies,
 ) -> list[schemas.WorklistLine]:
     facts = given.static_facts([review.patient_id for review in reviews])
     now = given.clock.now()
     return [
         line_of(
-            status_of(review, session.name, now),
+            status_of(review, asker, now),
             prediction,
             facts.get(review.patient_id, ()),
             warnings.get(review.review_id, ()),
@@ -129,7 +172,7 @@ def timeline(
 ) -> schemas.TimelineShape:
     """What was known when the prediction was asked for, in lanes; this too is audited."""
     _, prediction, known, _ = _load(review_id, given)
-    given.reviews.note_read(review_id, act_of(session, request, given))
+    given.reviews.note_read(review_id, act_of(session, request, given), "timeline")
     as_of = prediction.request.as_of
     return lanes_of(known, as_of, max_marks=given.limits.max_marks, since=since_days(as_of, days))
 
@@ -152,12 +195,15 @@ def _load(
 
 
 @routes.get("/{review_id}/history", responses=_READ)
-def history(review_id: UUID, _session: SignedInClinician, given: Given) -> schemas.History:
-    """What the audit log says of this review and its prediction."""
+def history(
+    review_id: UUID, session: SignedInClinician, request: Request, given: Given
+) -> schemas.History:
+    """What the audit log says of this review and its prediction; this too is audited."""
     with given.open_unit_of_work() as uow:
         review = uow.reviews.get(review_id)
         entries = uow.audit_log.history(review=str(review_id))
         entries += uow.audit_log.history(prediction=str(review.prediction_id))
+    given.reviews.note_read(review_id, act_of(session, request, given), "history")
     unique = {entry.entry_id: entry for entry in entries}
     return schemas.History(
         entries=[

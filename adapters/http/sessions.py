@@ -16,14 +16,19 @@ from adapters.http.dependencies import Given, KnownClinician, WebDependencies
 from adapters.http.errors import (
     BadCredentialsError,
     MissingRequestHeaderError,
+    NotAllowedError,
     SignedOutError,
     TooManySignInsError,
+    address_of,
+    request_id_of,
 )
 from adapters.http.schemas import Credentials, SignedIn, problems
 from clinical.audit.entry import Act
 
 COOKIE = "clinical_session"
 REQUEST_HEADER = "X-Clinical-Request"
+AUDITOR = "auditor"
+"""The role of accounts that read the audit log and nothing of patients; every other role reviews."""
 _ALGORITHM = "HS256"
 _MAX_REMEMBERED = 10_000
 _MAX_PASSWORD_CHECKS_AT_ONCE = 2
@@ -109,7 +114,15 @@ def session_of(token: str, given: WebDependencies) -> Session:
 
 
 async def _signed_in(request: Request, given: Given) -> Session:
-    return session_of(request.cookies.get(COOKIE, ""), given)
+    session = session_of(request.cookies.get(COOKIE, ""), given)
+    request.scope["clinical_actor"] = session.name  # in case that the rest is refused
+    return session
+
+
+async def _may_review(session: Annotated[Session, Depends(_signed_in)]) -> Session:
+    if session.role == AUDITOR:
+        raise NotAllowedError("auditors read the audit log, and no patient's review")
+    return session
 
 
 async def _perhaps_signed_in(request: Request, given: Given) -> Session | None:
@@ -125,7 +138,8 @@ async def _writes_from_our_page(request: Request) -> None:
         raise MissingRequestHeaderError(f"send the header {REQUEST_HEADER} with every write")
 
 
-SignedInClinician = Annotated[Session, Depends(_signed_in)]
+SignedInAnybody = Annotated[Session, Depends(_signed_in)]
+SignedInClinician = Annotated[Session, Depends(_may_review)]
 Anybody = Annotated[Session | None, Depends(_perhaps_signed_in)]
 FromOurPage = Depends(_writes_from_our_page)
 
@@ -135,7 +149,8 @@ def act_of(session: Session, request: Request, given: WebDependencies) -> Act:
     return Act(
         actor=session.name,
         at=given.clock.now(),
-        request_id=str(request.scope.get("clinical_request_id", "")),
+        request_id=request_id_of(request),
+        address=address_of(request),
     )
 
 
@@ -189,7 +204,9 @@ def sign_in(
         samesite="strict",
         secure=request.url.scheme == "https",
     )
-    return _signed_in_as(session_of(token, given))
+    session = session_of(token, given)
+    given.access.note_session(act_of(session, request, given))
+    return _signed_in_as(session)
 
 
 @routes.get("")

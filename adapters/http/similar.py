@@ -27,7 +27,7 @@ def similar(
 ) -> shapes.SimilarShape:
     """What became of the patients most like this one; that it was read is audited."""
     found = given.similar.of_review(review_id)
-    given.reviews.note_read(review_id, act_of(session, request, given))
+    given.reviews.note_read(review_id, act_of(session, request, given), "similar")
     return _shape(found)
 
 

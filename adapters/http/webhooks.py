@@ -12,7 +12,13 @@ from fastapi import APIRouter, Depends, Path, Request, status
 
 from adapters.http.bodies import read_limited, require_json
 from adapters.http.dependencies import Given, VerifySignature, WebDependencies
-from adapters.http.errors import BadSignatureError, UnknownCallbackError, UnknownSiteError
+from adapters.http.errors import (
+    BadSignatureError,
+    UnknownCallbackError,
+    UnknownSiteError,
+    address_of,
+    request_id_of,
+)
 from adapters.http.gate import Gate
 from adapters.http.schemas import CallbackAnswer, DeliveryReceipt, problems
 from clinical.audit.entry import Act
@@ -61,6 +67,8 @@ async def _signed_body(
     verify = verifiers.get(site)
     if verify is None:
         raise UnknownSiteError("no site of this name may deliver here")
+    # Said, not proven yet: of a bad signature the log tells at whose door it was tried.
+    request.scope["clinical_actor"] = f"site:{site}"
     require_json(request)
     body = await read_limited(request, given.limits.max_webhook_bytes)
     try:
@@ -190,9 +198,12 @@ def _take_in(
         received_at=now,
         context=context,
     )
-    request_id = str(request.scope.get("clinical_request_id", ""))
-    receipt = given.intake.receive(
-        delivery, Act(actor=f"site:{site}", at=now, request_id=request_id)
+    act = Act(
+        actor=f"site:{site}",
+        at=now,
+        request_id=request_id_of(request),
+        address=address_of(request),
     )
+    receipt = given.intake.receive(delivery, act)
     request.app.state.metrics.delivered(door.value, is_new=receipt.is_new)
     return receipt

@@ -43,6 +43,16 @@ class AuditKind(StrEnum):
     PATIENT_ERASED = "patient.erased.v1"
     MESSAGE_REOWED = "message.reowed.v1"
     PREDICTION_STALE = "prediction.stale.v1"
+    WORKLIST_READ = "worklist.read.v1"
+    RESOURCE_READ = "resource.read.v1"
+    RESOURCES_SEARCHED = "resources.searched.v1"
+    LEDGER_EXPORTED = "ledger.exported.v1"
+    REQUEST_REFUSED = "request.refused.v1"
+    SESSION_OPENED = "session.opened.v1"
+    TOKEN_ISSUED = "token.issued.v1"  # noqa: S105 - no secret, a kind
+    TOKEN_REVOKED = "token.revoked.v1"  # noqa: S105
+    EHR_READ = "ehr.read.v1"
+    EHR_WRITTEN = "ehr.written.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +109,16 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """Who acts, when, under which request: what all entries of one step have in common."""
+    """Who acts, when, under which request: what all entries of one step have in common.
+
+    `address` is the network address that a request came from; where it is known, entries carry it as
+    the ref `from`.
+    """
 
     actor: str
     at: datetime
     request_id: str = ""
+    address: str = ""
 
     def entry(self, entry_id: UUID, kind: AuditKind, **refs: object) -> AuditEntry:
         """The entry for one thing done in this act."""
@@ -112,7 +127,8 @@ class Act:
             at=self.at,
             kind=kind,
             actor=self.actor,
-            refs={name: str(value) for name, value in refs.items()},
+            refs={name: str(value) for name, value in refs.items()}
+            | ({"from": self.address} if self.address else {}),
             request_id=self.request_id,
         )
 

@@ -38,7 +38,8 @@ class Message:
     `fence` rises whenever the message changes hands: what settles it names the fence under which it
     was taken, and is refused where somebody took it since. `age` is how long it is owed, by the
     outbox's clock, when it was last taken. `trace` joins it with what caused it, where somebody keeps
-    traces. None of them says what the work is, so none is compared.
+    traces; `request_id` is that of the request it goes back to. None of them says what the work is, so
+    none is compared.
     """
 
     message_id: UUID
@@ -52,6 +53,7 @@ class Message:
     fence: int = field(default=0, compare=False)
     age: timedelta = field(default=timedelta(0), compare=False)
     trace: str = field(default="", compare=False)
+    request_id: str = field(default="", compare=False)
 
 
 MAX_ATTEMPTS = 5

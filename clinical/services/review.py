@@ -89,11 +89,12 @@ class ReviewService:
             uow.commit()
         return review, decision
 
-    def note_read(self, review_id: UUID, act: Act) -> None:
-        """Remember in the audit log that the actor opened the item."""
+    def note_read(self, review_id: UUID, act: Act, part: str = "") -> None:
+        """Remember in the audit log that the actor opened the item, or only this part of it."""
+        refs = {"part": part} if part else {}
         with self.open_unit_of_work() as uow:
             uow.audit_log.append(
-                act.entry(self.identities.new(), AuditKind.REVIEW_READ, review=review_id)
+                act.entry(self.identities.new(), AuditKind.REVIEW_READ, review=review_id, **refs)
             )
             uow.commit()
 

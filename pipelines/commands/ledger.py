@@ -1,25 +1,36 @@
 """`clinical ledger` and `clinical witness`: the audit log for others to check."""
 
 import base64
+import json
 import secrets
 import sys
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from adapters.clock import SystemClock
+from clinical.audit.entry import Act
 from pipelines.commands.ending import told_in_words
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
     group = typer.Typer(help="The audit log, for others to check.", no_args_is_help=True)
-    for name, command in (("key", key), ("export", export), ("verifier", verifier)):
+    for name, command in (
+        ("key", key),
+        ("export", export),
+        ("verifier", verifier),
+        ("auditevents", auditevents),
+    ):
         group.command(name)(command)
     app.add_typer(group, name="ledger")
     app.command()(witness)
 
 
+_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 _DATA_DIR = typer.Option(
     help="Folder of the embedded database and the keys; else by CLINICAL_DATA_DIR."
 )
@@ -51,6 +62,39 @@ def export(
             number = sum(1 for line in ledger.export(note) if file.write(line))
         checkpoint.write_text(note.to_text(), "utf-8")
     typer.echo(f"{number} entries in {out}, their head in {checkpoint}")
+
+
+def auditevents(
+    by: Annotated[str, typer.Option(help="Who exports; it enters the audit log.")],
+    since: Annotated[
+        datetime | None, typer.Option(formats=_MOMENTS, help="From this moment on, UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=_MOMENTS, help="Up to this moment, UTC.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File; else standard output.")] = None,
+    with_patients: Annotated[
+        bool, typer.Option(help="Name patients, by our pseudonyms: the file is patient data then.")
+    ] = False,
+    data_dir: Annotated[Path | None, _DATA_DIR] = None,
+) -> None:
+    """Write the audit log as FHIR AuditEvents (IHE BALP), one a line: NDJSON as in Bulk Data."""
+    from adapters.assembly import exposing  # noqa: PLC0415
+
+    since, until = (each and each.replace(tzinfo=UTC) for each in (since, until))
+    act = Act(actor=by, at=SystemClock().now())
+    with (
+        told_in_words(),
+        exposing.disclosures(data_dir) as (service, shapes),
+        service.export_audited(since, until, act) as found,
+        nullcontext(sys.stdout) if out is None else out.open("w", encoding="utf-8") as file,
+    ):
+        number = 0
+        for each in found:
+            event = shapes.audit_event(each, shows_patients=with_patients)
+            file.write(json.dumps(event, separators=(",", ":")) + "\n")
+            number += 1
+    typer.echo(f"{number} AuditEvents", err=True)
 
 
 def verifier() -> None:

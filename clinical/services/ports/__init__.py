@@ -8,6 +8,8 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.disclosures import AuditedAct, AuditQuery, Disclosures, ToldQuery
+from clinical.services.ports.exchanges import EhrExchange, Interaction, NotesExchanges
 from clinical.services.ports.judgements import Recalls, Reviews, WorklistQuery
 from clinical.services.ports.log import AuditLog, Erased, Erasure, Payloads, append_all
 from clinical.services.ports.outside import (
@@ -27,8 +29,12 @@ from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 __all__ = [
     "AuditLog",
+    "AuditQuery",
+    "AuditedAct",
     "Clock",
     "DeadLetters",
+    "Disclosures",
+    "EhrExchange",
     "EhrGateway",
     "EhrUnavailableError",
     "Erased",
@@ -36,12 +42,14 @@ __all__ = [
     "Forgotten",
     "Identities",
     "Inbox",
+    "Interaction",
     "LatentStates",
     "Memories",
     "ModelBusyError",
     "ModelServer",
     "ModelUnavailableError",
     "Models",
+    "NotesExchanges",
     "OpenUnitOfWork",
     "Outbox",
     "Payloads",
@@ -53,6 +61,7 @@ __all__ = [
     "Retractions",
     "Reviews",
     "Timelines",
+    "ToldQuery",
     "UnitOfWork",
     "WorklistQuery",
     "append_all",

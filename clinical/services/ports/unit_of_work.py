@@ -11,6 +11,7 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.disclosures import Disclosures
 from clinical.services.ports.judgements import Recalls, Reviews
 from clinical.services.ports.log import AuditLog, Erasure, Payloads
 from clinical.services.ports.retractions import Retractions
@@ -52,6 +53,8 @@ class UnitOfWork(Protocol):
     def payloads(self) -> Payloads: ...
     @property
     def erasure(self) -> Erasure: ...
+    @property
+    def disclosures(self) -> Disclosures: ...
 
     def __enter__(self) -> Self: ...
 

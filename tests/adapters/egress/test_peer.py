@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters import requests
 from adapters.clock import SystemClock
 from adapters.egress.breaker import CircuitBreaker
 from adapters.egress.errors import (
@@ -23,7 +24,7 @@ from adapters.egress.errors import (
     PeerUnavailableError,
     UnreadableAnswerError,
 )
-from adapters.egress.peer import REQUEST_ID, Bounds, Peer, retry_after
+from adapters.egress.peer import Bounds, Peer, retry_after
 from tests.fakes import NOON, SettableClock
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -64,9 +65,8 @@ def test_on_whose_behalf_it_is_asked_goes_along_and_only_then() -> None:
 
     ehr = peer(answer)
     ehr.ask("GET")
-    token = REQUEST_ID.set("r-7")
-    ehr.ask("GET")
-    REQUEST_ID.reset(token)
+    with requests.going_back_to("r-7"):
+        ehr.ask("GET")
     assert seen == [None, "r-7"]
 
 

@@ -23,9 +23,13 @@ from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
 from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
+from adapters.db.tokens import AccessTokens
 from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.fhir.audit_events import Service
+from adapters.fhir.exposed import ExposedShapes
 from adapters.http.app import create_app
 from adapters.http.dependencies import Limits, WebDependencies
+from adapters.http.searches import parameters_of
 from adapters.http.sessions import COOKIE, REQUEST_HEADER, token_for
 from adapters.http.signatures import StandardWebhooks
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
@@ -34,7 +38,9 @@ from adapters.notary import Ed25519Notary, is_signature
 from clinical.audit.checkpoint import SignatureKind
 from clinical.audit.entry import Act
 from clinical.review.review import Review, ReviewState
+from clinical.services.access import AccessService
 from clinical.services.audit import AuditService
+from clinical.services.disclosure import DisclosureService
 from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
 from clinical.services.planning import PlanningService
@@ -205,6 +211,7 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
             models=model,
             library=read_library(),
         ),
+        "access": AccessService(open_unit_of_work=open_unit_of_work, identities=identities),
         "audit": AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         "ledger": LedgerService(
             open_unit_of_work=open_unit_of_work,
@@ -217,6 +224,16 @@ def dependencies(engine: Engine, clock: Any, model: StagedModel, **changes: Any)
         "clock": clock,
         "identities": identities,
         "clinicians": Clinicians(engine),
+        "bearer": AccessTokens(engine, identities).bearer,
+        "disclosures": DisclosureService(
+            open_unit_of_work=open_unit_of_work, identities=identities
+        ),
+        "shapes": ExposedShapes(
+            service=Service(name="clinical.test/ledger", url="http://clinical.test"),
+            version="1.0",
+            since=NOW,
+            parameters_of=parameters_of,
+        ),
         "session_key": b"a key for tests, thirty-two bytes",
         "fhir_verifiers": {"north": StandardWebhooks([WEBHOOK_SECRET])},
         "nabla_verifiers": {"north": SignatureCheck([NABLA_SECRET], clock)},
