@@ -25,6 +25,7 @@ class Entry(Struct, gc=False):
     fullUrl: Any = None  # noqa: N815 - FHIR's spelling
     resource: Raw = UNREAD
     request: Raw = UNREAD
+    response: Raw = UNREAD
 
 
 class _Bundle(Struct, gc=False):
@@ -39,23 +40,31 @@ class _TornBundle(Struct, gc=False):
     entry: list[Raw] | None = None
 
 
+class _Request(Struct, gc=False):
+    method: str = ""
+
+
 class Slice(Struct, gc=False):
     """A record as received, where it stood, and the fullUrl that came with it.
 
     `is_json` says that the bytes were already seen to be JSON, with those around them, and
-    `may_hold_nul` that those hold the escape of NUL somewhere.
+    `may_hold_nul` that those hold the escape of NUL somewhere. An entry that `is_no_record` carries
+    none by its nature: it asks for something (GET, HEAD), or only says how a request went.
     """
 
     raw: bytes | Raw
     position: str
     full_url: str = ""
     is_deletion: bool = False
+    is_no_record: bool = False
     is_json: bool = False
     may_hold_nul: bool = True
 
 
-def slices(text: bytes) -> list[Slice]:
+def slices(text: bytes, within: str = "") -> list[Slice]:
     """The records of a Bundle in their order, or the one record that the text is.
+
+    `within` is the position of the Bundle in another, with a dot.
 
     Raises:
         DeliveryError: the text is not JSON, not an object, has no resourceType, or a broken entry list.
@@ -67,7 +76,7 @@ def slices(text: bytes) -> list[Slice]:
         return [Slice(text.strip(), SINGLE)]
     entries: Sequence[Entry | Raw] = bundle.entry or ()
     may_hold_nul = NUL in text
-    return [_slice(entry, index, may_hold_nul) for index, entry in enumerate(entries)]
+    return [_slice(entry, f"{within}entry[{at}]", may_hold_nul) for at, entry in enumerate(entries)]
 
 
 def lines(text: bytes, first_line: int) -> list[Slice]:
@@ -93,8 +102,7 @@ def _decoded(text: bytes) -> _Bundle | _TornBundle:
         raise DeliveryError(Reason.NOT_JSON, "the body is not JSON, or not all of it") from error
 
 
-def _slice(entry: Entry | Raw, index: int, may_hold_nul: bool) -> Slice:
-    position = f"entry[{index}]"
+def _slice(entry: Entry | Raw, position: str, may_hold_nul: bool) -> Slice:
     if isinstance(entry, Raw):
         try:
             entry = _ENTRY.decode(entry)
@@ -105,9 +113,19 @@ def _slice(entry: Entry | Raw, index: int, may_hold_nul: bool) -> Slice:
         position,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
         is_deletion=not entry.resource and b'"DELETE"' in bytes(entry.request),
+        is_no_record=not entry.resource and _is_no_record(entry),
         is_json=True,
         may_hold_nul=may_hold_nul,
     )
+
+
+def _is_no_record(entry: Entry) -> bool:
+    if not entry.request:
+        return bool(entry.response) and entry.fullUrl is None
+    try:
+        return _REQUEST.decode(entry.request).method in {"GET", "HEAD"}
+    except msgspec.DecodeError:
+        return False
 
 
 def _misshapen(text: bytes) -> DeliveryError:
@@ -127,3 +145,4 @@ def _misshapen(text: bytes) -> DeliveryError:
 _BUNDLE = msgspec.json.Decoder(_Bundle)
 _TORN_BUNDLE = msgspec.json.Decoder(_TornBundle)
 _ENTRY = msgspec.json.Decoder(Entry)
+_REQUEST = msgspec.json.Decoder(_Request)

@@ -5,6 +5,8 @@ once, and asks `fhir.resources` for the reason where it cannot. Neither raises f
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +17,7 @@ from adapters.fhir.body import opened
 from adapters.fhir.bundle import NDJSON, NUL, SINGLE, Slice, lines, slices
 from adapters.fhir.errors import DeliveryError, Reason, RecordError
 from adapters.fhir.inbound.encounter import Encounter
-from adapters.fhir.inbound.medication import Medication
+from adapters.fhir.inbound.medication import Medication, product
 from adapters.fhir.inbound.patient import Patient
 from adapters.fhir.record import Record, Scene
 from adapters.fhir.references import is_valid_id
@@ -24,6 +26,12 @@ from adapters.fhir.time import latest
 from clinical.services.delivery import Delivery, Quarantined, Reading
 from clinical.timeline.event import Event, Source
 from clinical.timeline.time import ImpossibleTimeError
+
+
+NO_BASES: Mapping[str, Sequence[str]] = MappingProxyType({})
+MAX_NESTED_BUNDLES = 2
+NO_RECORD = "(no record)"
+"""What is counted as skipped where an entry only asks, or only says how something went."""
 
 
 class Decoded(NamedTuple):
@@ -44,11 +52,26 @@ class _Lane:
 
     is_strict = False
 
+    def __init__(self, bases: Mapping[str, Sequence[str]] = NO_BASES) -> None:
+        """`bases`: site to the base URLs of its FHIR servers.
+
+        An absolute reference to any other address is then not taken for a record of the site, unless
+        the delivery itself carries what is behind it. Of a site that registered none all are taken.
+        """
+        self._bases = {
+            site: tuple(f"{base.rstrip('/')}/" for base in each) for site, each in bases.items()
+        }
+
     def read(self, delivery: Delivery) -> Reading:
-        """Understand a Bundle, a resource or lines of NDJSON; what cannot be is quarantined."""
-        scene = Scene(delivery=delivery)
+        """Understand a Bundle, a resource or lines of NDJSON; what cannot be is quarantined.
+
+        Of every sort of Bundle each record stands alone: this is no FHIR server, what is told here
+        has happened elsewhere, and one unreadable record undoes nothing (R4 section 3.1.0.11 asks
+        that of the server which carries out a `transaction`).
+        """
+        scene = Scene(delivery=delivery, bases=self._bases.get(delivery.site, ()))
         try:
-            decoded = [_decoded(each) for each in _records(delivery)]
+            decoded = [found for each in _records(delivery) for found in _opened(_decoded(each))]
         except DeliveryError as error:
             scene.reading.quarantined.append(_whole(delivery, error))
             return scene.reading
@@ -80,7 +103,7 @@ class _Lane:
         if theirs is not None:
             raise theirs
         if events is None:
-            scene.reading.counts[f"skipped:{each.record_type}"] += 1
+            scene.reading.counts[f"skipped:{each.record_type or NO_RECORD}"] += 1
         else:
             scene.keep(each.record_type, events)
 
@@ -105,8 +128,25 @@ def _records(delivery: Delivery) -> list[Slice]:
     return slices(text)
 
 
+def _opened(found: Decoded, levels: int = MAX_NESTED_BUNDLES) -> Iterator[Decoded]:
+    """A record, or the records of a Bundle inside a Bundle: what a batch of searches is answered with."""
+    if found.record_type != "Bundle" or not levels:
+        yield found
+        return
+    outer = found.slice
+    try:
+        inner = slices(bytes(outer.raw), f"{outer.position}.")
+    except DeliveryError as error:
+        yield found._replace(problem=error)
+        return
+    for each in inner:
+        yield from _opened(_decoded(each), levels - 1)
+
+
 def _decoded(each: Slice) -> Decoded:
     raw = each.raw
+    if not raw and each.is_no_record:
+        return Decoded(each, "", "")
     if not raw:
         return Decoded(each, "", "", problem=_without_resource(each))
     if each.is_json and (unread := kinds.plainly_unread(raw)):
@@ -137,16 +177,16 @@ def _id_of(record: Resource, each: Slice) -> str:
 def _nested(record_type: str) -> RecordError | None:
     if record_type != "Bundle":
         return None
-    return RecordError(Reason.NESTED_BUNDLE, "a Bundle inside a Bundle is not opened")
+    return RecordError(Reason.NESTED_BUNDLE, "Bundles inside Bundles inside Bundles: not opened")
 
 
 def _introduce(each: Decoded, scene: Scene) -> None:
     """Remember what a record is called, before any other refers to it."""
     if each.record_type:
         if each.slice.full_url:
-            scene.links[each.slice.full_url] = (each.record_type, each.record_id)
-        if isinstance(each.record, Medication) and each.record.code is not None:
-            scene.medications["Medication", each.record_id] = each.record.code
+            scene.link(each.slice.full_url, (each.record_type, each.record_id))
+        if isinstance(each.record, Medication) and (concept := product(each.record)):
+            scene.medications["Medication", each.record_id] = concept
 
 
 def _source(each: Decoded, record: Resource, scene: Scene) -> Source:

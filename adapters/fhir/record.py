@@ -35,18 +35,28 @@ NO_FLAGS: frozenset[Flag] = frozenset()
 class Scene:
     """One delivery while it is read: its site, what its Bundle carries, and the reading so far.
 
-    `pending` is what was counted for the record at hand. `links` maps each fullUrl to the record
-    behind it, `medications` the records of Medication to what they are.
+    `bases` are the base URLs of the site. `pending` is what was counted for the record at hand. `links`
+    maps each fullUrl to the record behind it (None where two records have it), `medications` the
+    records of Medication to what they are.
     """
 
     delivery: Delivery
     reading: Reading = field(default_factory=Reading)
     pending: list[str] = field(default_factory=list)
-    links: dict[str, Target] = field(default_factory=dict)
+    bases: tuple[str, ...] = ()
+    links: dict[str, Target | None] = field(default_factory=dict)
     medications: dict[Target, CodeableConcept] = field(default_factory=dict)
     patient_ids: dict[str, UUID] = field(default_factory=dict)
     patients: dict[UUID, PatientRef] = field(default_factory=dict)
     last_patient_id: UUID | None = None
+
+    def link(self, full_url: str, target: Target) -> None:
+        """Remember what is behind a fullUrl; where two records claim the same, it leads to neither."""
+        self.links[full_url] = target if self.links.get(full_url, target) == target else None
+
+    def target_of(self, reference: str, path: str) -> Target:
+        """The record of this site that a literal reference names; raises RecordError."""
+        return target_of(reference, self.links, path, self.bases)
 
     def count(self, what: str) -> None:
         """Count something for the report, if the record at hand turns out to be readable."""
@@ -86,7 +96,7 @@ class Scene:
         known = self.patient_ids.get(subject.reference)
         if known is not None:
             return known
-        record_type, record_id = target_of(subject.reference, self.links, path)
+        record_type, record_id = self.target_of(subject.reference, path)
         if record_type != "Patient":
             raise RecordError(Reason.SUBJECT_NOT_PATIENT, f"{path}: the subject is no patient")
         patient_id = self.patient(record_id)
@@ -118,7 +128,7 @@ class Record:
         if encounter is None or encounter.reference is None:
             return
         try:
-            record_type, record_id = target_of(encounter.reference, self.scene.links, path)
+            record_type, record_id = self.scene.target_of(encounter.reference, path)
         except RecordError:
             self.scene.count(f"unresolved_reference:{path}")
             return
