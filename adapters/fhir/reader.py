@@ -27,7 +27,6 @@ from clinical.services.delivery import Delivery, Quarantined, Reading
 from clinical.timeline.event import Event, Source
 from clinical.timeline.time import ImpossibleTimeError
 
-
 NO_BASES: Mapping[str, Sequence[str]] = MappingProxyType({})
 MAX_NESTED_BUNDLES = 2
 NO_RECORD = "(no record)"

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from adapters.fhir.datatypes import CodeableConcept, Quantity, Reference, Text, closed
+from adapters.fhir.datatypes import Quantity, Reference, Text, closed
 from adapters.fhir.inbound.medication import Dosage, Medicated, medication_codes
 from adapters.fhir.record import Record
 from clinical.timeline.event import Event, EventKind, Standing
