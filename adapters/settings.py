@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     web_port: int = 8321
     session_key: SecretStr | None = None
     """Signs session cookies; none: generated once in `data_dir`."""
+    sites_file: Path | None = None
+    """A TOML file with everything about the sites that this service is joined with."""
     webhook_secrets: dict[str, list[SecretStr]] = {}
     """Site name to its Standard Webhooks secrets (`whsec_…`), several while rotating."""
     nabla_connect_secrets: dict[str, list[SecretStr]] = {}

@@ -90,6 +90,7 @@ def readers() -> dict[Door, Reader]:
     """Who understands what came by which door."""
     return {
         Door.FHIR: StrictReader(),
+        Door.FHIR_FETCHED: StrictReader(),
         Door.FHIR_BULK: BulkReader(),
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
