@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from adapters.assembly import load
 from adapters.assembly.database import database_url
-from adapters.assembly.worker import readers
+from adapters.assembly.worker import readers, site_ways
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db import migrate
 from adapters.db.engine import create_engine
@@ -38,6 +38,7 @@ def import_parts() -> Iterator[ImportParts]:
 
     Raises:
         StorageUnavailableError
+        MalformedSitesFileError, MalformedCodeMapError
     """
     settings = Settings()
     with database_url(settings) as url:
@@ -52,7 +53,7 @@ def import_parts() -> Iterator[ImportParts]:
                     open_unit_of_work=open_unit_of_work,
                     clock=clock,
                     identities=identities,
-                    readers=readers(),
+                    readers=readers(site_ways(settings)),
                 ),
                 clock=clock,
                 identities=identities,

@@ -21,7 +21,7 @@ def sites(settings: Settings) -> dict[str, Site]:
     """Every site by name: those of the file, with the secrets that the environment adds.
 
     Raises:
-        MalformedSitesFileError
+        MalformedSitesFileError, MalformedCodeMapError
     """
     known = read_sites(settings.sites_file) if settings.sites_file is not None else {}
     for name, added in settings.webhook_secrets.items():

@@ -3,7 +3,7 @@
 Knows which class implements which port. Does not know the broker beyond where it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +15,7 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
+from adapters.assembly.sites import sites
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -27,6 +28,7 @@ from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
+from adapters.fhir.ways import NO_WAYS, SiteWays
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from adapters.operations import tracing
@@ -35,6 +37,7 @@ from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, Wo
 from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
+from adapters.sites.site import Site
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
@@ -86,16 +89,34 @@ def broker(settings: Settings) -> Broker:
     return Broker(url=url, folder=settings.data_dir.absolute() / "broker")
 
 
-def readers() -> dict[Door, Reader]:
-    """Who understands what came by which door."""
+def readers(ways: Mapping[str, SiteWays] = NO_WAYS) -> dict[Door, Reader]:
+    """Who understands what came by which door; `ways` are those of `site_ways`."""
     return {
-        Door.FHIR: StrictReader(),
-        Door.FHIR_FETCHED: StrictReader(),
-        Door.FHIR_BULK: BulkReader(),
+        Door.FHIR: StrictReader(ways),
+        Door.FHIR_FETCHED: StrictReader(ways),
+        Door.FHIR_BULK: BulkReader(ways),
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
         Door.MEDS: _WhenNeeded(_meds_reader),
     }
+
+
+def site_ways(settings: Settings) -> dict[str, SiteWays]:
+    """What the readers must know of each site: the addresses of its records, what its codes mean.
+
+    Raises:
+        MalformedSitesFileError, MalformedCodeMapError
+    """
+    known = sites(settings)
+    ways = {}
+    for name in known.keys() | settings.ehr_base_urls.keys():
+        site = known.get(name, Site())
+        bases = {site.fhir.base_url if site.fhir else "", settings.ehr_base_urls.get(name, "")}
+        ways[name] = SiteWays(
+            bases=tuple(sorted(bases - {""})),
+            code_map=site.code_map.value if site.code_map else None,
+        )
+    return ways
 
 
 class _WhenNeeded:
@@ -153,7 +174,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            readers=readers(),
+            readers=readers(site_ways(settings)),
         ),
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,

@@ -5,8 +5,7 @@ once, and asks `fhir.resources` for the reason where it cannot. Neither raises f
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -23,11 +22,11 @@ from adapters.fhir.record import Record, Scene
 from adapters.fhir.references import is_valid_id
 from adapters.fhir.resource import Resource
 from adapters.fhir.time import latest
+from adapters.fhir.ways import NO_WAYS, NOTHING_KNOWN, SiteWays
 from clinical.services.delivery import Delivery, Quarantined, Reading
 from clinical.timeline.event import Event, Source
 from clinical.timeline.time import ImpossibleTimeError
 
-NO_BASES: Mapping[str, Sequence[str]] = MappingProxyType({})
 MAX_NESTED_BUNDLES = 2
 NO_RECORD = "(no record)"
 """What is counted as skipped where an entry only asks, or only says how something went."""
@@ -51,15 +50,13 @@ class _Lane:
 
     is_strict = False
 
-    def __init__(self, bases: Mapping[str, Sequence[str]] = NO_BASES) -> None:
-        """`bases`: site to the base URLs of its FHIR servers.
+    def __init__(self, ways: Mapping[str, SiteWays] = NO_WAYS) -> None:
+        """`ways`: what is known of each site.
 
-        An absolute reference to any other address is then not taken for a record of the site, unless
-        the delivery itself carries what is behind it. Of a site that registered none all are taken.
+        An absolute reference to an address that is not of the site's bases is not taken for a record
+        of the site, unless the delivery itself carries what is behind it.
         """
-        self._bases = {
-            site: tuple(f"{base.rstrip('/')}/" for base in each) for site, each in bases.items()
-        }
+        self._ways = ways
 
     def read(self, delivery: Delivery) -> Reading:
         """Understand a Bundle, a resource or lines of NDJSON; what cannot be is quarantined.
@@ -68,7 +65,9 @@ class _Lane:
         has happened elsewhere, and one unreadable record undoes nothing (R4 section 3.1.0.11 asks
         that of the server which carries out a `transaction`).
         """
-        scene = Scene(delivery=delivery, bases=self._bases.get(delivery.site, ()))
+        ways = self._ways.get(delivery.site, NOTHING_KNOWN)
+        scene = Scene(delivery=delivery, ways=ways)
+        scene.reading.code_map = ways.code_map.digest if ways.code_map else ""
         try:
             decoded = [found for each in _records(delivery) for found in _opened(_decoded(each))]
         except DeliveryError as error:

@@ -3,7 +3,7 @@
 Knows how FHIR's references, codes and times become the timeline's. Does not know any one kind.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +12,7 @@ from adapters.fhir import codes, quantities, time
 from adapters.fhir.datatypes import CodeableConcept, Period, Quantity, Range, Reference
 from adapters.fhir.errors import Reason, RecordError
 from adapters.fhir.references import Target, target_of
+from adapters.fhir.ways import NOTHING_KNOWN, SiteWays
 from clinical.services.delivery import Delivery, Reading
 from clinical.timeline import quantity as timeline
 from clinical.timeline.code import Code, CodeSystem
@@ -35,7 +36,7 @@ NO_FLAGS: frozenset[Flag] = frozenset()
 class Scene:
     """One delivery while it is read: its site, what its Bundle carries, and the reading so far.
 
-    `bases` are the base URLs of the site. `pending` is what was counted for the record at hand. `links`
+    `ways` is what is known of the site. `pending` is what was counted for the record at hand. `links`
     maps each fullUrl to the record behind it (None where two records have it), `medications` the
     records of Medication to what they are.
     """
@@ -43,7 +44,7 @@ class Scene:
     delivery: Delivery
     reading: Reading = field(default_factory=Reading)
     pending: list[str] = field(default_factory=list)
-    bases: tuple[str, ...] = ()
+    ways: SiteWays = NOTHING_KNOWN
     links: dict[str, Target | None] = field(default_factory=dict)
     medications: dict[Target, CodeableConcept] = field(default_factory=dict)
     patient_ids: dict[str, UUID] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class Scene:
 
     def target_of(self, reference: str, path: str) -> Target:
         """The record of this site that a literal reference names; raises RecordError."""
-        return target_of(reference, self.links, path, self.bases)
+        return target_of(reference, self.links, path, self.ways.prefixes)
 
     def count(self, what: str) -> None:
         """Count something for the report, if the record at hand turns out to be readable."""
@@ -144,6 +145,24 @@ class Record:
         found = codes.codes_of(concept) if concept is not None else ()
         if not found:
             raise RecordError(Reason.MISSING_CODE, f"{path}: the record does not say what it is of")
+        meanings = self.scene.ways.meanings
+        return self._with_meanings(found, meanings) if meanings else self._counted(found)
+
+    def _with_meanings(
+        self, found: tuple[Code, ...], meanings: Mapping[tuple[str, str], Code]
+    ) -> tuple[Code, ...]:
+        """The codes with what the site's map says of them; those that it knows are not unmapped."""
+        known = {
+            one: meanings[name] for one in found if (name := (one.system, one.value)) in meanings
+        }
+        for one in known:
+            self.scene.count(f"mapped_system:{one.system or '(none)'}")
+        self._counted(tuple(one for one in found if one not in known))
+        stated = {one.key for one in found}
+        new = (meaning for meaning in known.values() if meaning.key not in stated)
+        return codes.by_preference((*found, *new))
+
+    def _counted(self, found: tuple[Code, ...]) -> tuple[Code, ...]:
         for one in found:
             if type(one.system) is not CodeSystem or one.system is CodeSystem.TEXT:
                 self._count_unmapped(one)
@@ -157,8 +176,8 @@ class Record:
         return self.codes(next(stated, None), path)
 
     def optional_codes(self, concept: CodeableConcept | None) -> tuple[Code, ...]:
-        """All codes of a concept that may be missing."""
-        return self.codes(concept, "") if concept and codes.codes_of(concept) else ()
+        """All codes of a concept that may be missing, as the sender wrote them: no map is asked."""
+        return self._counted(codes.codes_of(concept)) if concept else ()
 
     def _count_unmapped(self, one: Code) -> None:
         is_words = one.system is CodeSystem.TEXT

@@ -126,6 +126,7 @@ class Intake:
                 events=len(reading.events),
                 new_events=num_new,
                 quarantined=len(reading.quarantined),
+                **({"code_map": reading.code_map} if reading.code_map else {}),
             )
             self._settle(uow, message)
             uow.commit()

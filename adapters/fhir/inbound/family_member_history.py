@@ -58,7 +58,7 @@ def to_events(history: FamilyMemberHistory, record: Record) -> list[Event]:
     recorded_at = record.revised(None) if is_denied else None
 
     def event(part: str, condition: CodeableConcept | None) -> Event:
-        names = record.codes(condition, f"{part}.code") if condition is not None else ()
+        names = record.optional_codes(condition)
         return record.event(
             EventKind.OBSERVATION,
             relation,
