@@ -39,6 +39,12 @@ _CODES = pa.schema(
         pa.field("parent_codes", pa.list_(pa.string())),
     ]
 )
+_SPLITS = pa.schema(
+    [
+        pa.field("subject_id", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
 
 
 class MedsDataset:
@@ -95,6 +101,7 @@ class MedsDataset:
         if not self._subjects:
             pq.write_table(SCHEMA.empty_table(), self._made / "data" / "0.parquet")
         self._write_codes()
+        self._write_splits()
         told = self._about | {
             "etl_name": "clinical-jepa",
             "meds_version": MEDS_VERSION,
@@ -153,6 +160,17 @@ class MedsDataset:
             schema=_CODES,
         )
         pq.write_table(table, self._made / "metadata" / "codes.parquet")
+
+    def _write_splits(self) -> None:
+        subjects = sorted(self._subjects)
+        splits = {"subject_id": subjects, "split": [_split(each) for each in subjects]}
+        table = pa.Table.from_pydict(splits, schema=_SPLITS)
+        pq.write_table(table, self._made / "metadata" / "subject_splits.parquet")
+
+
+def _split(subject: int) -> str:
+    """Where a subject belongs; the number alone decides, so nobody changes sides in a later data set."""
+    return {0: "held_out", 1: "tuning"}.get(subject % 10, "train")
 
 
 def _digests(folder: Path) -> Iterator[tuple[str, str]]:

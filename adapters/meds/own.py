@@ -48,10 +48,10 @@ class Own(NamedTuple):
         """What the row says; raises IncompleteRowError."""
         try:
             return Meaning(
-                kind=EventKind(self.kind),
+                kind=EventKind(self.kind or ""),
                 code=_code(self.code_system, self.code_value),
-                phase=Phase(self.phase),
-                standing=Standing(self.standing),
+                phase=Phase(self.phase or ""),
+                standing=Standing(self.standing or ""),
                 status=self.status or "",
                 unit=self.unit,
             )
@@ -62,7 +62,7 @@ class Own(NamedTuple):
     def whose_word(self) -> Origin:
         """Who asserted the fact; raises IncompleteRowError."""
         try:
-            return Origin(self.origin)
+            return Origin(self.origin or "")
         except ValueError as error:
             raise IncompleteRowError("origin is none that we know") from error
 

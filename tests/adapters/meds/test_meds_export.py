@@ -16,9 +16,11 @@ from meds import (
     CodeMetadataSchema,
     DataSchema,
     DatasetMetadataSchema,
+    SubjectSplitSchema,
     code_metadata_filepath,
     data_subdirectory,
     dataset_metadata_filepath,
+    subject_splits_filepath,
 )
 
 from adapters.fhir.reader import BulkReader
@@ -101,9 +103,12 @@ def test_a_data_set_is_valid_by_the_schemas_of_the_standard(tmp_path: Path) -> N
     codes = pq.read_table(folder / code_metadata_filepath)
     CodeMetadataSchema.validate(codes)
     DatasetMetadataSchema.validate(json.loads((folder / dataset_metadata_filepath).read_text()))
+    splits = pq.read_table(folder / subject_splits_filepath)
+    SubjectSplitSchema.validate(splits)
     whole = table(folder)
+    assert set(splits["subject_id"].to_pylist()) == set(whole["subject_id"].to_pylist())
     assert set(whole["code"].to_pylist()) == set(codes["code"].to_pylist())
-    assert (done.num_subjects, done.num_rows, done.num_files) == (5, whole.num_rows, 5)
+    assert (done.num_subjects, done.num_rows, done.num_files) == (5, whole.num_rows, 6)
 
 
 def test_a_subject_is_in_one_file_together_and_in_the_order_of_time(tmp_path: Path) -> None:
