@@ -9,6 +9,7 @@ known, and only the patient's sex is static.
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from clinical.timeline.code import Code, CodeSystem
@@ -41,6 +42,19 @@ class Meaning(NamedTuple):
     parent_codes: list[str]
 
 
+class _Named(NamedTuple):
+    """A code as it is written, and as it came."""
+
+    code: str
+    system: str
+    value: str
+    meaning: Meaning
+
+
+# MEDS_BIRTH is the date alone; the sex, which the same event says, has a row of its own.
+_BORN = _Named(BIRTH, CodeSystem.MEDS.value, BIRTH, Meaning("Birth", []))
+
+
 def rows_of(subject_id: int, events: Iterable[Event]) -> Iterator[tuple[Row, Meaning]]:
     """The rows of one patient with what their codes mean, in the order of their times, static ones first."""
     rows = list(_rows(subject_id, events))
@@ -51,66 +65,75 @@ def rows_of(subject_id: int, events: Iterable[Event]) -> Iterator[tuple[Row, Mea
 def _rows(subject_id: int, events: Iterable[Event]) -> Iterator[tuple[Row, Meaning]]:
     is_born = False
     for event in events:
+        when = event.occurred_at
         if event.kind is EventKind.PATIENT:
-            if event.occurred_at is not None and not is_born:
+            if when is not None and not is_born:
                 is_born = True
-                yield _row(subject_id, event, BIRTH, _start(event.occurred_at))
+                yield _row(subject_id, event, _BORN, _start(when))
             if event.code.system == CodeSystem.GENDER:
                 sex = _SEXES.get(event.code.value, event.code.value.upper())
-                yield _row(subject_id, event, f"GENDER//{sex}", None)
+                yield _row(subject_id, event, _named(f"GENDER//{sex}", event.code), None)
             continue
-        when = event.occurred_at
+        named = _name(event.kind, event.code, event.phase, event.standing)
         moment = _start(when) if when is not None else _plain(event.available_at)
-        yield _row(subject_id, event, _code(event), moment)
+        yield _row(subject_id, event, named, moment)
 
 
-def _row(subject_id: int, event: Event, code: str, moment: datetime | None) -> tuple[Row, Meaning]:
-    number, text, value_type, value_system, unit, comparator = _valued(event.value)
-    # MEDS_BIRTH is the date alone; the sex, which the same event says, has a row of its own.
-    name = Code(CodeSystem.MEDS, BIRTH, "Birth") if code == BIRTH else event.code
+def _row(
+    subject_id: int, event: Event, named: _Named, moment: datetime | None
+) -> tuple[Row, Meaning]:
+    when, value = event.occurred_at, event.value
+    number, text, value_type, value_system, unit, comparator = (
+        _NO_VALUE if value is None else _valued(value)
+    )
     row = (
         subject_id,
         moment,
-        code,
+        named.code,
         number,
         text,
-        event.kind.value,
-        event.phase.value,
-        event.standing.value,
-        event.origin.value,
+        event.kind,
+        event.phase,
+        event.standing,
+        event.origin,
         unit,
         comparator,
         event.source.site,
-        str(name.system),
-        name.value,
+        named.system,
+        named.value,
         value_type,
         value_system,
         event.status or None,
         event.category or None,
         event.absent_reason or None,
-        event.occurred_at.precision.value if event.occurred_at is not None else None,
+        when.precision if when is not None else None,
         _plain(event.available_at),
     )
-    return row, Meaning(name.display or None, _parents(name))
+    return row, named.meaning
 
 
-def _code(event: Event) -> str:
+@lru_cache(maxsize=65536)
+def _name(kind: EventKind, code: Code, phase: Phase, standing: Standing) -> _Named:
     """`KIND//SYSTEM//VALUE`, then the end of a lasting fact and the standing, where there is one to tell."""
-    if event.kind is EventKind.DEATH and event.standing is Standing.ASSERTED:
-        return DEATH
-    parts = [event.kind.value.upper(), _prefix(event.code.system), event.code.value]
-    if event.phase is not Phase.POINT:
-        parts.append(event.phase.value.upper())
-    if event.standing is not Standing.ASSERTED:
-        parts.append(event.standing.value.upper())
-    return "//".join(parts)
+    if kind is EventKind.DEATH and standing is Standing.ASSERTED:
+        return _named(DEATH, code)
+    parts = [kind.upper(), _prefix(code.system), code.value]
+    if phase is not Phase.POINT:
+        parts.append(phase.upper())
+    if standing is not Standing.ASSERTED:
+        parts.append(standing.upper())
+    return _named("//".join(parts), code)
+
+
+def _named(text: str, code: Code) -> _Named:
+    return _Named(text, str(code.system), code.value, Meaning(code.display or None, _parents(code)))
 
 
 def _prefix(system: str) -> str:
     known = _KNOWN.get(system)
     if known is None:
         return system
-    return _PREFIXES.get(known) or known.value.upper()
+    return _PREFIXES.get(known) or known.upper()
 
 
 def _parents(name: Code) -> list[str]:
@@ -123,11 +146,14 @@ def _parents(name: Code) -> list[str]:
 _Valued = tuple[float | None, str | None, str | None, str | None, str | None, str | None]
 
 
+_NO_VALUE: _Valued = (None, None, None, None, None, None)
+
+
 def _valued(value: EventValue) -> _Valued:
     """Number, text, type, system of a coded value, unit, comparator."""
     match value:
         case None:
-            return None, None, None, None, None, None
+            return _NO_VALUE
         case Quantity():
             return _amount(value)
         case QuantityRange():
@@ -142,7 +168,7 @@ def _valued(value: EventValue) -> _Valued:
 
 def _amount(amount: Quantity) -> _Valued:
     unit = _unit(amount)
-    comparator = amount.comparator.value if amount.comparator else None
+    comparator = amount.comparator
     if amount.is_computable and abs(amount.value) < _MOST:
         return float(amount.value), None, "quantity", None, unit, comparator
     text = f"{comparator or ''}{amount.value}"
@@ -165,4 +191,6 @@ def _start(when: ClinicalTime) -> datetime:
 
 
 def _plain(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.replace(tzinfo=None)
