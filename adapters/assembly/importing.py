@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from adapters.assembly import load
 from adapters.assembly.database import database_url
-from adapters.assembly.worker import readers, site_ways
+from adapters.assembly.sites import site_ways
+from adapters.assembly.worker import readers
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db import migrate
 from adapters.db.engine import create_engine

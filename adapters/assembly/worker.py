@@ -15,7 +15,14 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
-from adapters.assembly.sites import sites
+from adapters.assembly.sites import (
+    ehrs,
+    ensure_keys,
+    key_ring,
+    public_keys_url,
+    site_ways,
+    sites,
+)
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -26,7 +33,7 @@ from adapters.db.engine import (
 from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
-from adapters.fhir.client import FhirGateway
+from adapters.fhir.client import Ehr, FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.fhir.ways import NO_WAYS, SiteWays
 from adapters.model_server.client import HttpModelServer
@@ -37,7 +44,6 @@ from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, Wo
 from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
-from adapters.sites.site import Site
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
@@ -101,22 +107,10 @@ def readers(ways: Mapping[str, SiteWays] = NO_WAYS) -> dict[Door, Reader]:
     }
 
 
-def site_ways(settings: Settings) -> dict[str, SiteWays]:
-    """What the readers must know of each site: the addresses of its records, what its codes mean.
-
-    Raises:
-        MalformedSitesFileError, MalformedCodeMapError
-    """
-    known = sites(settings)
-    ways = {}
-    for name in known.keys() | settings.ehr_base_urls.keys():
-        site = known.get(name, Site())
-        bases = {site.fhir.base_url if site.fhir else "", settings.ehr_base_urls.get(name, "")}
-        ways[name] = SiteWays(
-            bases=tuple(sorted(bases - {""})),
-            code_map=site.code_map.value if site.code_map else None,
-        )
-    return ways
+def _ehrs(settings: Settings, clock: Clock) -> dict[str, Ehr]:
+    known, own_keys = sites(settings), key_ring(settings, clock)
+    ensure_keys(known, own_keys)
+    return ehrs(known, own_keys, clock, public_keys_url(settings))
 
 
 class _WhenNeeded:
@@ -187,7 +181,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=FhirGateway(settings.ehr_base_urls),
+            ehr=FhirGateway(_ehrs(settings, clock)),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         ledger=keys.ledger(settings, open_unit_of_work, clock),

@@ -1,10 +1,11 @@
 """Everything that is said of one site. Each part lives in a file of its own in this room."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from adapters.sites.code_map import CodeMapFile
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
+from adapters.sites.write_back import WriteBackChoices
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,3 +19,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code_map: CodeMapFile | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
+    write_back: WriteBackChoices = field(default_factory=WriteBackChoices)
