@@ -27,7 +27,7 @@ from adapters.meds.columns import (
 )
 from adapters.meds.errors import PlaceTakenError, SameSubjectError
 from adapters.meds.rows import Meaning, Row, rows_of
-from clinical.services.ports.data_sets import Exported
+from clinical.services.ports import Exported
 from clinical.timeline.timeline import Timeline
 
 SHARD_SUBJECTS = 1000

@@ -6,8 +6,14 @@ from datetime import datetime
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
-from clinical.services.ports import Clock, Identities, OpenUnitOfWork, UnitOfWork
-from clinical.services.ports.data_sets import DataSet, Exported
+from clinical.services.ports import (
+    Clock,
+    DataSet,
+    Exported,
+    Identities,
+    OpenUnitOfWork,
+    UnitOfWork,
+)
 from clinical.timeline.timeline import Timeline
 
 

@@ -8,6 +8,7 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.data_sets import DataSet, Exported
 from clinical.services.ports.judgements import Recalls, Reviews, WorklistQuery
 from clinical.services.ports.log import AuditLog, Erased, Erasure, Payloads, append_all
 from clinical.services.ports.outside import (
@@ -27,11 +28,13 @@ from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 __all__ = [
     "AuditLog",
     "Clock",
+    "DataSet",
     "DeadLetters",
     "EhrGateway",
     "EhrUnavailableError",
     "Erased",
     "Erasure",
+    "Exported",
     "Forgotten",
     "Identities",
     "Inbox",

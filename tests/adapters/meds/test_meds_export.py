@@ -31,7 +31,7 @@ from adapters.meds.files import deliveries
 from adapters.meds.pseudonyms import subject_id
 from adapters.meds.reader import MedsReader
 from clinical.services.delivery import Reading
-from clinical.services.ports.data_sets import Exported
+from clinical.services.ports import Exported
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import Event, EventKind, EventValue, Origin, Phase, Standing
 from clinical.timeline.quantity import Comparator, Quantity, QuantityRange

@@ -10,7 +10,7 @@ import pytest
 from clinical.audit.entry import AuditEntry, AuditKind
 from clinical.services.delivery import Reading
 from clinical.services.exporting import ExportService, Extent
-from clinical.services.ports.data_sets import Exported
+from clinical.services.ports import Exported
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.timeline import Timeline
 from tests.clinical.builders import event, hours
