@@ -91,7 +91,7 @@ def test_the_import_bench_imports_everything_into_a_database_of_its_own(tmp_path
 
 def test_the_meds_bench_lets_each_way_convert_the_same_files(tmp_path: Path) -> None:
     """Ours and the plain one; the third needs an environment of its own."""
-    (row,) = bench_meds.run(
+    row, every_line = bench_meds.run(
         written(tmp_path),
         fhir2meds_python=None,
         num_bundles=2,
@@ -101,6 +101,7 @@ def test_the_meds_bench_lets_each_way_convert_the_same_files(tmp_path: Path) -> 
     assert row.id == "meds.ratio_fhir_resources"
     assert row.n == len(resources(SMALLEST))
     assert 0 < row.baselines["fhir.resources, rows"] <= row.baselines["ours, rows"]
+    assert every_line.baselines["fhir.resources, rows"] == row.baselines["fhir.resources, rows"]
 
 
 def test_a_way_to_meds_that_fails_is_told(tmp_path: Path) -> None:
