@@ -46,6 +46,10 @@ def check(name: str) -> Iterator[Finding]:
     keys = key_ring(settings, clock)
     ensure_keys({name: site}, keys)
     yield Finding(True, "sites file", f"read; on: {', '.join(_parts(site)) or 'nothing'}")
+    if site.code_map is not None:
+        code_map = site.code_map.value
+        words = f"{len(code_map.meanings):,} codes, SHA-256 {code_map.digest[:12]}…"
+        yield Finding(True, "code map", words)
     yield from _secrets(site)
     yield from _proof(site, keys, settings)
     if site.fhir is not None:
@@ -80,6 +84,7 @@ def _parts(site: Site) -> list[str]:
         *(["webhooks"] if site.webhook_secrets else []),
         *(["Nabla Connect"] if site.nabla_connect_secrets else []),
         *(["FHIR server"] if site.fhir is not None else []),
+        *(["code map"] if site.code_map is not None else []),
         *(["write-back"] if site.fhir is not None and site.write_back.is_on else []),
     ]
 

@@ -51,6 +51,14 @@ def webhook_secret(settings: Settings, site: str) -> str:
     return f"whsec_{_kept(settings.data_dir, f'webhook_{quote(site, safe=str())}')}"
 
 
+def data_set_key(settings: Settings) -> str:
+    """What the numbers of subjects in data sets are made with, in base64: made once and kept.
+
+    Where it is lost or replaced, later data sets have other numbers for the same patients.
+    """
+    return _kept(settings.data_dir, "data_set_key")
+
+
 def _kept(data_dir: Path, name: str) -> str:
     folder = data_dir / "secrets"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

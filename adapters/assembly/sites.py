@@ -11,6 +11,7 @@ from adapters.egress.keys import KeyRing
 from adapters.egress.peer import Authorize, Bounds, Peer
 from adapters.egress.tokens import BearerTokens, Client, FixedHeader
 from adapters.fhir.client import Ehr
+from adapters.fhir.ways import SiteWays
 from adapters.settings import Settings
 from adapters.sites.file import read_sites
 from adapters.sites.peers import Auth, Breaker, Fhir, HeaderToken, SmartBackend
@@ -23,7 +24,7 @@ def sites(settings: Settings) -> dict[str, Site]:
     """Every site by name: those of the file, with the secrets that the environment adds.
 
     Raises:
-        MalformedSitesFileError
+        MalformedSitesFileError, MalformedCodeMapError
     """
     known = read_sites(settings.sites_file) if settings.sites_file is not None else {}
     for name, added in settings.webhook_secrets.items():
@@ -66,6 +67,21 @@ def ensure_keys(known: Mapping[str, Site], keys: KeyRing) -> None:
 def public_keys_url(settings: Settings) -> str:
     """Where others find our public keys; empty where nobody said where we are reached."""
     return f"{settings.public_url.rstrip('/')}/.well-known/jwks.json" if settings.public_url else ""
+
+
+def site_ways(settings: Settings) -> dict[str, SiteWays]:
+    """What must be known of each site to read its records: their addresses, and what its codes mean.
+
+    Raises:
+        MalformedSitesFileError, MalformedCodeMapError
+    """
+    return {
+        name: SiteWays(
+            bases=(site.fhir.base_url,) if site.fhir is not None else (),
+            code_map=site.code_map.value if site.code_map is not None else None,
+        )
+        for name, site in sites(settings).items()
+    }
 
 
 def key_ring(settings: Settings, clock: Clock) -> KeyRing:

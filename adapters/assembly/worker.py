@@ -3,7 +3,7 @@
 Knows which class implements which port. Does not know the broker beyond where it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,7 +15,14 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
-from adapters.assembly.sites import ehrs, ensure_keys, key_ring, public_keys_url, sites
+from adapters.assembly.sites import (
+    ehrs,
+    ensure_keys,
+    key_ring,
+    public_keys_url,
+    site_ways,
+    sites,
+)
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -28,6 +35,7 @@ from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import Ehr, FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
+from adapters.fhir.ways import NO_WAYS, SiteWays
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from adapters.operations import tracing
@@ -87,12 +95,12 @@ def broker(settings: Settings) -> Broker:
     return Broker(url=url, folder=settings.data_dir.absolute() / "broker")
 
 
-def readers() -> dict[Door, Reader]:
-    """Who understands what came by which door."""
+def readers(ways: Mapping[str, SiteWays] = NO_WAYS) -> dict[Door, Reader]:
+    """Who understands what came by which door; `ways` are those of `site_ways`."""
     return {
-        Door.FHIR: StrictReader(),
-        Door.FHIR_FETCHED: StrictReader(),
-        Door.FHIR_BULK: BulkReader(),
+        Door.FHIR: StrictReader(ways),
+        Door.FHIR_FETCHED: StrictReader(ways),
+        Door.FHIR_BULK: BulkReader(ways),
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
         Door.MEDS: _WhenNeeded(_meds_reader),
@@ -160,7 +168,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            readers=readers(),
+            readers=readers(site_ways(settings)),
         ),
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,

@@ -4,7 +4,7 @@ Knows the tables `events` and `patients`. Does not know where events come from.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
@@ -122,10 +122,12 @@ class SqlTimelines:
             found[row.site].add(row.patient_id)
         return found
 
-    def patient_ids(self) -> Iterator[UUID]:
+    def patient_ids(self) -> Generator[UUID, None, None]:
         """Every patient ever heard of, in the order of identity, streamed."""
         query = select(patients.c.patient_id).order_by(patients.c.patient_id)
-        yield from self._connection.execute(query.execution_options(yield_per=1000)).scalars()
+        # Whoever stops early closes this, and with it the server's cursor.
+        with self._connection.execute(query.execution_options(yield_per=1000)) as found:
+            yield from found.scalars()
 
     @property
     def _driver(self) -> psycopg.Connection[Any]:

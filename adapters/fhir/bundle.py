@@ -72,19 +72,23 @@ class Slice(Struct, gc=False):
     """A record as received, where it stood, and the fullUrl that came with it.
 
     `is_json` says that the bytes were already seen to be JSON, with those around them, and
-    `may_hold_nul` that those hold the escape of NUL somewhere.
+    `may_hold_nul` that those hold the escape of NUL somewhere. An entry that `is_no_record` carries
+    none by its nature: it asks for something (GET, HEAD), or only says how a request went.
     """
 
     raw: bytes | Raw
     position: str
     full_url: str = ""
     deletion: Deletion | None = None
+    is_no_record: bool = False
     is_json: bool = False
     may_hold_nul: bool = True
 
 
-def slices(text: bytes) -> list[Slice]:
+def slices(text: bytes, within: str = "") -> list[Slice]:
     """The records of a Bundle in their order, or the one record that the text is.
+
+    `within` is the position of the Bundle in another, with a dot.
 
     Raises:
         DeliveryError: the text is not JSON, not an object, has no resourceType, or a broken entry list.
@@ -96,7 +100,10 @@ def slices(text: bytes) -> list[Slice]:
         return [Slice(text.strip(), SINGLE)]
     entries: Sequence[Entry | Raw] = bundle.entry or ()
     may_hold_nul = NUL in text
-    return [_slice(bundle, entry, index, may_hold_nul) for index, entry in enumerate(entries)]
+    return [
+        _slice(bundle, entry, f"{within}entry[{at}]", may_hold_nul)
+        for at, entry in enumerate(entries)
+    ]
 
 
 def lines(text: bytes, first_line: int) -> list[Slice]:
@@ -123,9 +130,8 @@ def _decoded(text: bytes) -> _Bundle | _TornBundle:
 
 
 def _slice(
-    bundle: _Bundle | _TornBundle, entry: Entry | Raw, index: int, may_hold_nul: bool
+    bundle: _Bundle | _TornBundle, entry: Entry | Raw, position: str, may_hold_nul: bool
 ) -> Slice:
-    position = f"entry[{index}]"
     if isinstance(entry, Raw):
         try:
             entry = _ENTRY.decode(entry)
@@ -136,6 +142,7 @@ def _slice(
         position,
         entry.fullUrl if isinstance(entry.fullUrl, str) else "",
         deletion=None if entry.resource else _deletion(bundle, entry),
+        is_no_record=not entry.resource and _is_no_record(entry),
         is_json=True,
         may_hold_nul=may_hold_nul,
     )
@@ -167,6 +174,15 @@ def _read(decoder: msgspec.json.Decoder[_Shape], raw: Raw) -> _Shape | None:
         return decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _is_no_record(entry: Entry) -> bool:
+    if not entry.request:
+        return bool(entry.response) and entry.fullUrl is None
+    try:
+        return _REQUEST.decode(entry.request).method in {"GET", "HEAD"}
+    except msgspec.DecodeError:
+        return False
 
 
 def _misshapen(text: bytes) -> DeliveryError:

@@ -3,6 +3,7 @@
 A code from any other system is kept under the URI that it came with, flagged and counted.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from adapters.fhir.datatypes import CodeableConcept, Coding
@@ -82,8 +83,12 @@ def codes_of(concept: CodeableConcept) -> tuple[Code, ...]:
     found = [known for coding in codings or () if (known := _of_coding(coding, text))]
     if not found:
         return _words(text or next((c.display for c in codings or () if c.display), ""))
-    found.sort(key=_rank)
-    return tuple(dict.fromkeys(found))
+    return by_preference(found)
+
+
+def by_preference(found: Iterable[Code]) -> tuple[Code, ...]:
+    """Each code once, the preferred terminology first, then in the order given."""
+    return tuple(dict.fromkeys(sorted(found, key=_rank)))
 
 
 @lru_cache(maxsize=16384)

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     MISSING_CODE = "fhir.missing_code"
     MISSING_PATIENT = "fhir.missing_patient"
     UNRESOLVED_REFERENCE = "fhir.unresolved_reference"
+    AMBIGUOUS_REFERENCE = "fhir.ambiguous_reference"
+    FOREIGN_REFERENCE = "fhir.foreign_reference"
     LOGICAL_REFERENCE = "fhir.logical_reference"
     SUBJECT_NOT_PATIENT = "fhir.subject_not_patient"
     UNKNOWN_MODIFIER = "fhir.unknown_modifier"

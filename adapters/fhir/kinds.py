@@ -15,9 +15,11 @@ from adapters.fhir.inbound import (
     diagnostic_report,
     document_reference,
     encounter,
+    family_member_history,
     immunization,
     medication,
     medication_administration,
+    medication_dispense,
     medication_request,
     medication_statement,
     observation,
@@ -40,6 +42,7 @@ READ: dict[type[Resource], ToEvents] = {
     medication_request.MedicationRequest: medication_request.to_events,
     medication_administration.MedicationAdministration: medication_administration.to_events,
     medication_statement.MedicationStatement: medication_statement.to_events,
+    medication_dispense.MedicationDispense: medication_dispense.to_events,
     procedure.Procedure: procedure.to_events,
     diagnostic_report.DiagnosticReport: diagnostic_report.to_events,
     immunization.Immunization: immunization.to_events,
@@ -47,6 +50,7 @@ READ: dict[type[Resource], ToEvents] = {
     care_plan.CarePlan: care_plan.to_events,
     service_request.ServiceRequest: service_request.to_events,
     document_reference.DocumentReference: document_reference.to_events,
+    family_member_history.FamilyMemberHistory: family_member_history.to_events,
 }
 """The kinds that become events."""
 

@@ -5,6 +5,7 @@ once, and asks `fhir.resources` for the reason where it cannot. Neither raises f
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -15,15 +16,20 @@ from adapters.fhir.body import opened
 from adapters.fhir.bundle import NDJSON, NUL, SINGLE, Slice, lines, slices
 from adapters.fhir.errors import DeliveryError, Reason, RecordError
 from adapters.fhir.inbound.encounter import Encounter
-from adapters.fhir.inbound.medication import Medication
+from adapters.fhir.inbound.medication import Medication, product
 from adapters.fhir.inbound.patient import Patient
 from adapters.fhir.record import Record, Scene
 from adapters.fhir.references import is_valid_id
 from adapters.fhir.resource import Resource
 from adapters.fhir.time import latest
+from adapters.fhir.ways import NO_WAYS, NOTHING_KNOWN, SiteWays
 from clinical.services.delivery import Delivery, Quarantined, Reading
 from clinical.timeline.event import Event, Source
 from clinical.timeline.time import ImpossibleTimeError
+
+MAX_NESTED_BUNDLES = 2
+NO_RECORD = "(no record)"
+"""What is counted as skipped where an entry only asks, or only says how something went."""
 
 
 class Decoded(NamedTuple):
@@ -44,11 +50,26 @@ class _Lane:
 
     is_strict = False
 
+    def __init__(self, ways: Mapping[str, SiteWays] = NO_WAYS) -> None:
+        """`ways`: what is known of each site.
+
+        An absolute reference to an address that is not of the site's bases is not taken for a record
+        of the site, unless the delivery itself carries what is behind it.
+        """
+        self._ways = ways
+
     def read(self, delivery: Delivery) -> Reading:
-        """Understand a Bundle, a resource or lines of NDJSON; what cannot be is quarantined."""
-        scene = Scene(delivery=delivery)
+        """Understand a Bundle, a resource or lines of NDJSON; what cannot be is quarantined.
+
+        Of every sort of Bundle each record stands alone: this is no FHIR server, what is told here
+        has happened elsewhere, and one unreadable record undoes nothing (R4 section 3.1.0.11 asks
+        that of the server which carries out a `transaction`).
+        """
+        ways = self._ways.get(delivery.site, NOTHING_KNOWN)
+        scene = Scene(delivery=delivery, ways=ways)
+        scene.reading.code_map = ways.code_map.digest if ways.code_map else ""
         try:
-            decoded = [found for each in _records(delivery) for found in _opened(each)]
+            decoded = [found for each in _records(delivery) for found in _opened(_decoded(each))]
         except DeliveryError as error:
             scene.reading.quarantined.append(_whole(delivery, error))
             return scene.reading
@@ -87,7 +108,7 @@ class _Lane:
         if theirs is not None:
             raise theirs
         if events is None:
-            scene.reading.counts[f"skipped:{each.record_type}"] += 1
+            scene.reading.counts[f"skipped:{each.record_type or NO_RECORD}"] += 1
         else:
             scene.keep(each.record_type, events)
 
@@ -114,27 +135,25 @@ def _records(delivery: Delivery) -> list[Slice]:
     return slices(text)
 
 
-def _opened(each: Slice) -> list[Decoded]:
-    """The record, or those of a Bundle that is a line of its own, as in the files of deletions."""
-    decoded = _decoded(each)
-    if decoded.record_type != "Bundle" or not each.position.startswith("line "):
-        return [decoded]
+def _opened(found: Decoded, levels: int = MAX_NESTED_BUNDLES) -> Iterator[Decoded]:
+    """A record, or the records of a Bundle inside a Bundle: what a batch of searches is answered with."""
+    if found.record_type != "Bundle" or not levels:
+        yield found
+        return
+    outer = found.slice
     try:
-        within = slices(bytes(each.raw))
+        inner = slices(bytes(outer.raw), f"{outer.position}.")
     except DeliveryError as error:
-        return [decoded._replace(problem=error)]
-    for inner in within:
-        inner.position = f"{each.position} {inner.position}"
-    return [_decoded(inner) for inner in within]
+        yield found._replace(problem=error)
+        return
+    for each in inner:
+        yield from _opened(_decoded(each), levels - 1)
 
 
 def _decoded(each: Slice) -> Decoded:
     raw = each.raw
-    if each.deletion is not None:
-        return Decoded(each, *deletions.named(each.deletion))
     if not raw:
-        problem = RecordError(Reason.ENTRY_WITHOUT_RESOURCE, "the entry carries no resource")
-        return Decoded(each, "", "", problem=problem)
+        return _without_resource(each)
     if each.is_json and (unread := kinds.plainly_unread(raw)):
         return Decoded(each, unread, "")
     try:
@@ -151,6 +170,15 @@ def _decoded(each: Slice) -> Decoded:
     return Decoded(each, record_type, record_id, record)
 
 
+def _without_resource(each: Slice) -> Decoded:
+    if each.deletion is not None:
+        return Decoded(each, *deletions.named(each.deletion))
+    if each.is_no_record:
+        return Decoded(each, "", "")
+    problem = RecordError(Reason.ENTRY_WITHOUT_RESOURCE, "the entry carries no resource")
+    return Decoded(each, "", "", problem=problem)
+
+
 def _id_of(record: Resource, each: Slice) -> str:
     if record.id is not None:
         return record.id if is_valid_id(record.id) else ""
@@ -163,16 +191,16 @@ def _id_of(record: Resource, each: Slice) -> str:
 def _nested(record_type: str) -> RecordError | None:
     if record_type != "Bundle":
         return None
-    return RecordError(Reason.NESTED_BUNDLE, "a Bundle inside a Bundle is not opened")
+    return RecordError(Reason.NESTED_BUNDLE, "Bundles inside Bundles inside Bundles: not opened")
 
 
 def _introduce(each: Decoded, scene: Scene) -> None:
     """Remember what a record is called, before any other refers to it."""
     if each.record_type:
         if each.slice.full_url:
-            scene.links[each.slice.full_url] = (each.record_type, each.record_id)
-        if isinstance(each.record, Medication) and each.record.code is not None:
-            scene.medications["Medication", each.record_id] = each.record.code
+            scene.link(each.slice.full_url, (each.record_type, each.record_id))
+        if isinstance(each.record, Medication) and (concept := product(each.record)):
+            scene.medications["Medication", each.record_id] = concept
 
 
 def _source(each: Decoded, record: Resource, scene: Scene) -> Source:

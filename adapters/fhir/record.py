@@ -3,7 +3,7 @@
 Knows how FHIR's references, codes and times become the timeline's. Does not know any one kind.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +12,7 @@ from adapters.fhir import codes, quantities, time
 from adapters.fhir.datatypes import CodeableConcept, Period, Quantity, Range, Reference
 from adapters.fhir.errors import Reason, RecordError
 from adapters.fhir.references import Target, target_of
+from adapters.fhir.ways import NOTHING_KNOWN, SiteWays
 from clinical.services.delivery import Delivery, Merged, Reading
 from clinical.timeline import quantity as timeline
 from clinical.timeline.code import Code, CodeSystem
@@ -35,19 +36,29 @@ NO_FLAGS: frozenset[Flag] = frozenset()
 class Scene:
     """One delivery while it is read: its site, what its Bundle carries, and the reading so far.
 
-    `pending` is what was counted for the record at hand, `merged` what it says of merges. `links` maps each fullUrl to the record
-    behind it, `medications` the records of Medication to what they are.
+    `ways` is what is known of the site. `pending` is what was counted for the record at hand, `merged`
+    what it says of merges. `links` maps each fullUrl to the record behind it (None where two records
+    have it), `medications` the records of Medication to what they are.
     """
 
     delivery: Delivery
     reading: Reading = field(default_factory=Reading)
     pending: list[str] = field(default_factory=list)
     merged: list[Merged] = field(default_factory=list)
-    links: dict[str, Target] = field(default_factory=dict)
+    ways: SiteWays = NOTHING_KNOWN
+    links: dict[str, Target | None] = field(default_factory=dict)
     medications: dict[Target, CodeableConcept] = field(default_factory=dict)
     patient_ids: dict[str, UUID] = field(default_factory=dict)
     patients: dict[UUID, PatientRef] = field(default_factory=dict)
     last_patient_id: UUID | None = None
+
+    def link(self, full_url: str, target: Target) -> None:
+        """Remember what is behind a fullUrl; where two records claim the same, it leads to neither."""
+        self.links[full_url] = target if self.links.get(full_url, target) == target else None
+
+    def target_of(self, reference: str, path: str) -> Target:
+        """The record of this site that a literal reference names; raises RecordError."""
+        return target_of(reference, self.links, path, self.ways.prefixes)
 
     def count(self, what: str) -> None:
         """Count something for the report, if the record at hand turns out to be readable."""
@@ -88,7 +99,7 @@ class Scene:
         known = self.patient_ids.get(subject.reference)
         if known is not None:
             return known
-        record_type, record_id = target_of(subject.reference, self.links, path)
+        record_type, record_id = self.target_of(subject.reference, path)
         if record_type != "Patient":
             raise RecordError(Reason.SUBJECT_NOT_PATIENT, f"{path}: the subject is no patient")
         patient_id = self.patient(record_id)
@@ -120,7 +131,7 @@ class Record:
         if encounter is None or encounter.reference is None:
             return
         try:
-            record_type, record_id = target_of(encounter.reference, self.scene.links, path)
+            record_type, record_id = self.scene.target_of(encounter.reference, path)
         except RecordError:
             self.scene.count(f"unresolved_reference:{path}")
             return
@@ -136,6 +147,24 @@ class Record:
         found = codes.codes_of(concept) if concept is not None else ()
         if not found:
             raise RecordError(Reason.MISSING_CODE, f"{path}: the record does not say what it is of")
+        meanings = self.scene.ways.meanings
+        return self._with_meanings(found, meanings) if meanings else self._counted(found)
+
+    def _with_meanings(
+        self, found: tuple[Code, ...], meanings: Mapping[tuple[str, str], Code]
+    ) -> tuple[Code, ...]:
+        """The codes with what the site's map says of them; those that it knows are not unmapped."""
+        known = {
+            one: meanings[name] for one in found if (name := (one.system, one.value)) in meanings
+        }
+        for one in known:
+            self.scene.count(f"mapped_system:{one.system or '(none)'}")
+        self._counted(tuple(one for one in found if one not in known))
+        stated = {one.key for one in found}
+        new = (meaning for meaning in known.values() if meaning.key not in stated)
+        return codes.by_preference((*found, *new))
+
+    def _counted(self, found: tuple[Code, ...]) -> tuple[Code, ...]:
         for one in found:
             if type(one.system) is not CodeSystem or one.system is CodeSystem.TEXT:
                 self._count_unmapped(one)
@@ -149,8 +178,8 @@ class Record:
         return self.codes(next(stated, None), path)
 
     def optional_codes(self, concept: CodeableConcept | None) -> tuple[Code, ...]:
-        """All codes of a concept that may be missing."""
-        return self.codes(concept, "") if concept and codes.codes_of(concept) else ()
+        """All codes of a concept that may be missing, as the sender wrote them: no map is asked."""
+        return self._counted(codes.codes_of(concept)) if concept else ()
 
     def _count_unmapped(self, one: Code) -> None:
         is_words = one.system is CodeSystem.TEXT

@@ -1,6 +1,7 @@
 """What a FHIR reference points at: the type and id of a record of the same site."""
 
 import re
+from collections.abc import Mapping
 
 from adapters.fhir.errors import Reason, RecordError
 
@@ -15,17 +16,25 @@ def is_valid_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def target_of(reference: str, links: dict[str, Target], path: str) -> Target:
+def target_of(
+    reference: str, links: Mapping[str, Target | None], path: str, bases: tuple[str, ...] = ()
+) -> Target:
     """The record that a literal reference names, through the Bundle's `links` from fullUrl where it is there.
 
-    Of an absolute URL only the last two segments count; `_history/…` is dropped: a version of a
-    record is that record.
+    Of an absolute URL the last two segments count, if it begins with one of `bases` or if there are
+    none; it is never fetched. `_history/…` is dropped: a version of a record is that record.
 
     Raises:
-        RecordError: it is a `urn:` that nobody carries, a search, a contained resource, or no reference.
+        RecordError: it is a `urn:` that nobody carries or that two records carry, a search, a
+            contained resource, a record of another server, or no reference.
     """
     if reference in links:
-        return links[reference]
+        found = links[reference]
+        if found is None:
+            raise RecordError(
+                Reason.AMBIGUOUS_REFERENCE, f"{path}: two records of this delivery are called so"
+            )
+        return found
     if reference.startswith("urn:"):
         raise RecordError(
             Reason.UNRESOLVED_REFERENCE, f"{path}: nobody in this delivery carries this URN"
@@ -33,6 +42,10 @@ def target_of(reference: str, links: dict[str, Target], path: str) -> Target:
     if "?" in reference or reference.startswith("#"):
         raise RecordError(
             Reason.LOGICAL_REFERENCE, f"{path}: a search or a contained resource is no identity"
+        )
+    if bases and "://" in reference and not reference.startswith(bases):
+        raise RecordError(
+            Reason.FOREIGN_REFERENCE, f"{path}: the record is on a server that is not the site's"
         )
     segments = reference.split("/")
     if len(segments) > 3 and segments[-2] == "_history":

@@ -25,3 +25,15 @@ class NothingToImportError(RejectedError):
     """The path holds no Parquet file."""
 
     code = "meds.nothing_to_import"
+
+
+class PlaceTakenError(RejectedError):
+    """There is something already where the data set was to go."""
+
+    code = "meds.place_taken"
+
+
+class SameSubjectError(RejectedError):
+    """Two patients got the same number: nothing was exported."""
+
+    code = "meds.same_subject"

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from adapters.meds.columns import OURS
 from adapters.meds.errors import NothingToImportError, NotReadableError
 from clinical.services.delivery import Delivery, Door
 from clinical.services.ports import Clock, Identities
@@ -72,7 +73,9 @@ def _bodies(file: Path) -> Iterator[tuple[bytes, str, dict[str, str]]]:
         yield body, PARQUET, {"problem": NotReadableError.code}
         return
     with table:
-        wanted = [name for name in COLUMNS if name in table.schema_arrow.names]
+        there = set(table.schema_arrow.names)
+        wanted = [name for name in COLUMNS if name in there]
+        wanted += OURS if there.issuperset(OURS) else ()
         batches = table.iter_batches(_ROWS_READ, columns=wanted)
         for rows in _by_subjects(batches):
             yield _stream(rows), ARROW, {}

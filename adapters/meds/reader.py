@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from adapters.meds.codes import Meaning, meaning
 from adapters.meds.errors import IncompleteRowError, NotMedsError, NotReadableError
 from adapters.meds.files import PARQUET
+from adapters.meds.own import Own, own_rows
 from adapters.units import ucum_code
 from clinical.errors import RejectedError
 from clinical.services.delivery import Delivery, Quarantined, Reading
@@ -37,6 +38,7 @@ class _Row(NamedTuple):
     time: datetime | None
     code: str | None
     value: str | None
+    own: Own | None = None
 
 
 class MedsReader:
@@ -50,7 +52,7 @@ class MedsReader:
         except RejectedError as error:
             reading.quarantined.append(_refused(delivery, "", delivery.body, error))
             return reading
-        births = {row.subject: row.time for row in rows if row.code == _BIRTH and row.time}
+        births = {row.subject: _when(row) for row in rows if row.code == _BIRTH and row.time}
         refs = {subject: PatientRef(delivery.site, subject) for subject in _subjects(rows)}
         ids = {subject: ref.patient_id for subject, ref in refs.items()}
         reading.patients = {ids[subject]: ref for subject, ref in refs.items()}
@@ -94,8 +96,9 @@ def _rows(table: Any) -> Iterator[_Row]:
         raise NotMedsError("subject_id, time or code has a type that MEDS does not have") from error
     values = _values(table)
     columns = zip(subjects, times, codes, values, strict=True)
+    own = own_rows(table)
     for number, (subject, time, code, value) in enumerate(columns):
-        yield _Row(number, subject, time, code, value)
+        yield _Row(number, subject, time, code, value, next(own) if own is not None else None)
 
 
 def _values(table: Any) -> list[str | None]:
@@ -120,7 +123,8 @@ def _as_text(column: Any) -> list[str | None]:
 def _text(row: _Row) -> bytes:
     """The content of a row in one line: what names it."""
     time = row.time.isoformat() if row.time else ""
-    return "\t".join((row.subject or "", time, row.code or "", row.value or "")).encode()
+    own = (str(each) for each in row.own or ())
+    return "\t".join((row.subject or "", time, row.code or "", row.value or "", *own)).encode()
 
 
 def _subjects(rows: list[_Row]) -> set[str]:
@@ -130,22 +134,25 @@ def _subjects(rows: list[_Row]) -> set[str]:
 def _event(
     row: _Row,
     patient_id: UUID | None,
-    birth: datetime | None,
+    birth: ClinicalTime | None,
     delivery: Delivery,
     reading: Reading,
 ) -> Event:
     if patient_id is None or not row.code:
         raise IncompleteRowError("the row names no subject or no code")
-    if "\0" in f"{row.subject}{row.code}{row.value}":
+    own = row.own
+    if b"\0" in _text(row):
         raise IncompleteRowError("the row holds the character NUL")
-    said = meaning(row.code)
+    said = meaning(row.code) if own is None else own.meaning
     digest = hashlib.sha256(_text(row)).hexdigest()
-    value, flags = _value(row.value, said, reading)
+    if own is None:
+        value, flags = _value(row.value, said, reading)
+    else:
+        value, flags = _flagged(own.value(row.value), reading)
     system = said.code.system
     if not isinstance(system, CodeSystem):
         flags |= {Flag.UNMAPPED_CODE}
         reading.counts[f"unmapped_system:{system or '(none)'}"] += 1
-    moment = row.time or birth
     return Event(
         patient_id=patient_id,
         kind=said.kind,
@@ -158,13 +165,38 @@ def _event(
             delivery_id=delivery.delivery_id,
         ),
         received_at=delivery.received_at,
-        occurred_at=None if moment is None else _clinical_time(moment),
+        occurred_at=birth if row.time is None else _when(row),
+        recorded_at=None if own is None else own.known_from,
         phase=said.phase,
         standing=said.standing,
         value=value,
         status=said.status,
         flags=flags,
+        **({} if own is None else _told(own)),
     )
+
+
+def _told(own: Own) -> dict[str, Any]:
+    """What only our own data sets tell."""
+    return {
+        "origin": own.whose_word,
+        "category": own.category or "",
+        "absent_reason": own.absent_reason or "",
+    }
+
+
+def _when(row: _Row) -> ClinicalTime | None:
+    if row.own is not None:
+        return row.own.when(row.time)
+    return None if row.time is None else _clinical_time(row.time)
+
+
+def _flagged(value: EventValue, reading: Reading) -> tuple[EventValue, frozenset[Flag]]:
+    """A value of our own data sets with what a reader must know of it."""
+    if not isinstance(value, Quantity) or value.unit is not None:
+        return value, _NO_FLAGS
+    reading.counts[f"unmapped_unit:{value.unit_text or '(none)'}"] += 1
+    return value, _UNKNOWN_UNIT
 
 
 def _clinical_time(moment: datetime) -> ClinicalTime:

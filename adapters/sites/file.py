@@ -1,6 +1,7 @@
 """The sites file: TOML, one table a site, read whole or refused with the place that is wrong.
 
-A secret may be written in the file, or as `file:PATH` (relative to the sites file).
+A secret may be written in the file, or as `file:PATH`; a code map is the path of its CSV file. Paths are
+relative to the sites file.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from adapters.sites.code_map import CodeMapFile
 from adapters.sites.secret import Secret
 from adapters.sites.site import Site
 from clinical.errors import RejectedError
@@ -33,7 +35,7 @@ def read_sites(path: Path) -> dict[str, Site]:
     """Every site of the file, by name.
 
     Raises:
-        MalformedSitesFileError
+        MalformedSitesFileError, MalformedCodeMapError
     """
     try:
         stated = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -47,15 +49,19 @@ def read_sites(path: Path) -> dict[str, Site]:
 
 
 def sites_of(stated: dict[str, Any], *, folder: Path) -> dict[str, Site]:
-    """The sites of what a file states; secrets in files are looked for from `folder`."""
+    """The sites of what a file states; other files are looked for from `folder`.
 
-    def secret(wanted: type, value: Any) -> Any:
-        if wanted is not Secret or not isinstance(value, str):
+    Raises:
+        MalformedSitesFileError, MalformedCodeMapError
+    """
+
+    def opened(wanted: type, value: Any) -> Any:
+        if not isinstance(value, str) or wanted not in {Secret, CodeMapFile}:
             raise NotImplementedError
-        return Secret(_opened(value, folder))
+        return Secret(_opened(value, folder)) if wanted is Secret else CodeMapFile(folder / value)
 
     try:
-        return msgspec.convert(stated, _Sites, dec_hook=secret).sites
+        return msgspec.convert(stated, _Sites, dec_hook=opened).sites
     except msgspec.ValidationError as error:
         raise MalformedSitesFileError(_in_words(error)) from error
 

@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from adapters.sites.code_map import CodeMapFile
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
 from adapters.sites.write_back import WriteBackChoices
@@ -11,10 +12,11 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One EHR, or one Nabla organisation, and what we do with it; a part that is not there is off.
 
     `webhook_secrets` are those of Standard Webhooks, `nabla_connect_secrets` those with which Nabla
-    Connect signs: several while they rotate.
+    Connect signs: several while they rotate. `code_map` is what the site's own codes mean.
     """
 
     fhir: Fhir | None = None
+    code_map: CodeMapFile | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
     write_back: WriteBackChoices = field(default_factory=WriteBackChoices)

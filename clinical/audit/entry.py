@@ -53,6 +53,7 @@ class AuditKind(StrEnum):
     TOKEN_REVOKED = "token.revoked.v1"  # noqa: S105
     EHR_READ = "ehr.read.v1"
     EHR_WRITTEN = "ehr.written.v1"
+    TIMELINES_EXPORTED = "timelines.exported.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

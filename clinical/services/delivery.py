@@ -98,7 +98,8 @@ class Reading:
     """What was understood of a delivery. `counts` tells the rest: kinds, unmapped systems and units.
 
     Keys of `counts` are `record:<type>`, `skipped:<type>` (carries no event by design),
-    `unmapped_system:<uri>`, `unmapped_unit:<text>`.
+    `unmapped_system:<uri>`, `unmapped_unit:<text>`, `mapped_system:<uri>`. `code_map` is the digest of
+    the site's code map that it was read with, if there was one.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -107,6 +108,7 @@ class Reading:
     withdrawn: list[Withdrawn] = field(default_factory=list)
     merged: list[Merged] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    code_map: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

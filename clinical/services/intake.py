@@ -131,6 +131,7 @@ class Intake:
                 new_events=num_new,
                 quarantined=len(reading.quarantined),
                 stale=len(stale),
+                **({"code_map": reading.code_map} if reading.code_map else {}),
             )
             self._settle(uow, message)
             uow.commit()

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     for name, command in (
         ("parse", parse),
         ("import", import_files),
+        ("meds", meds),
         ("path", path),
         ("train", train),
         ("demo", demo),
@@ -75,6 +76,31 @@ def import_files(
 
     _measure(
         lambda say: bench_import.run(files, num_bundles=bundles, repetitions=repetitions, say=say),
+        record=record,
+    )
+
+
+def meds(
+    files: _FILES = None,
+    fhir2meds_python: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="A Python that has fhir2meds; none: it is left out."),
+    ] = None,
+    bundles: Annotated[int, typer.Option(min=2, help="How many Bundles at most.")] = 120,
+    repetitions: _REPETITIONS = 5,
+    record: _RECORD = True,
+) -> None:
+    """From NDJSON to a MEDS data set, against fhir2meds and plain fhir.resources, one core."""
+    from pipelines.evaluation import bench_meds  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_meds.run(
+            files,
+            fhir2meds_python=fhir2meds_python,
+            num_bundles=bundles,
+            repetitions=repetitions,
+            say=say,
+        ),
         record=record,
     )
 

@@ -178,6 +178,7 @@ def _row(fields: dict[str, Any]) -> BenchmarkRow:
 
 _GROUPS = {
     "import": "Import",
+    "meds": "From NDJSON to MEDS",
     "path": "From webhook to prediction",
     "memory": "Memory of the processes",
     "train": "Training",

@@ -3,23 +3,31 @@
 import msgspec
 from msgspec import Raw, Struct
 
+from adapters.fhir import codes
 from adapters.fhir.datatypes import UNREAD, CodeableConcept, Quantity, Range, Reference, closed
 from adapters.fhir.errors import Reason, RecordError
 from adapters.fhir.record import Record, only_one
-from adapters.fhir.references import target_of
 from adapters.fhir.resource import Resource
 from clinical.timeline.code import Code
 from clinical.timeline.event import EventValue
 
 
+@closed("id extension modifierExtension itemReference isActive strength _isActive")
+class Ingredient(Struct, kw_only=True, gc=False):
+    """One of the things that a product is made of."""
+
+    itemCodeableConcept: CodeableConcept | None = None  # noqa: N815 - FHIR's spelling
+
+
 @closed(
-    "identifier manufacturer form amount ingredient batch _status status",
+    "identifier manufacturer form amount batch _status status",
     tag="Medication",
 )
 class Medication(Resource, kw_only=True, gc=False):
     """A product; it carries no event, and names what others refer to."""
 
     code: CodeableConcept | None = None
+    ingredient: list[Ingredient] | None = None
 
 
 class _Contained(Struct, kw_only=True, gc=False):
@@ -28,6 +36,24 @@ class _Contained(Struct, kw_only=True, gc=False):
     resourceType: str  # noqa: N815 - FHIR's spelling
     id: str = ""
     code: CodeableConcept | None = None
+    ingredient: list[Ingredient] | None = None
+
+
+def product(stated: "Medication | _Contained") -> CodeableConcept | None:
+    """What the product is called; one that is made up and has no code is called by its ingredients.
+
+    The name of a mixture is words only: the code of one ingredient would claim that it is that alone.
+    """
+    if stated.code is not None and codes.codes_of(stated.code):
+        return stated.code
+    words = [
+        code[0].display or code[0].value
+        for each in stated.ingredient or ()
+        if each.itemCodeableConcept and (code := codes.codes_of(each.itemCodeableConcept))
+    ]
+    if not words or len(words) < len(stated.ingredient or ()):
+        return stated.code
+    return CodeableConcept(text=" + ".join(words))
 
 
 @closed("id extension type rateRatio rateRange rateQuantity")
@@ -72,7 +98,7 @@ def medication_codes(stated: Medicated, record: Record) -> tuple[Code, ...]:
         return record.first_codes((stated.medicationCodeableConcept, words), "medication[x]")
     if reference.reference.startswith("#"):
         return record.codes(_contained(stated, reference.reference[1:]), "medicationReference")
-    target = target_of(reference.reference, record.scene.links, "medicationReference")
+    target = record.scene.target_of(reference.reference, "medicationReference")
     concept = record.scene.medications.get(target)
     if concept is not None:
         return record.codes(concept, "medicationReference")
@@ -105,7 +131,7 @@ def _contained(resource: Resource, wanted: str) -> CodeableConcept | None:
     for raw in resource.contained or ():
         found = _CONTAINED.decode(raw)
         if found.id == wanted and found.resourceType == "Medication":
-            return found.code
+            return product(found)
     raise RecordError(
         Reason.UNRESOLVED_REFERENCE, "medicationReference: no contained Medication has this id"
     )

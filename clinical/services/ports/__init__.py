@@ -8,6 +8,7 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.data_sets import DataSet, Exported
 from clinical.services.ports.disclosures import AuditedAct, AuditQuery, Disclosures, ToldQuery
 from clinical.services.ports.exchanges import EhrExchange, Interaction, NotesExchanges
 from clinical.services.ports.judgements import Recalls, Reviews, WorklistQuery
@@ -32,6 +33,7 @@ __all__ = [
     "AuditQuery",
     "AuditedAct",
     "Clock",
+    "DataSet",
     "DeadLetters",
     "Disclosures",
     "EhrExchange",
@@ -39,6 +41,7 @@ __all__ = [
     "EhrUnavailableError",
     "Erased",
     "Erasure",
+    "Exported",
     "Forgotten",
     "Identities",
     "Inbox",

@@ -1,6 +1,6 @@
 """What is known of patients and what models said of them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -40,7 +40,9 @@ class Timelines(Protocol):
 
     def patient(self, patient_id: UUID) -> PatientRef: ...
 
-    def patient_ids(self) -> Iterator[UUID]: ...
+    def patient_ids(self) -> Generator[UUID, None, None]:
+        """Every patient ever heard of, streamed; to be closed by who does not read to the end."""
+        ...
 
     def holders(self, record: RecordName) -> Mapping[str, Collection[UUID]]:
         """By site the patients of whom some event was read from this record."""

@@ -3,10 +3,7 @@
 import hashlib
 import json
 import re
-import tarfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -116,12 +113,3 @@ def encoded(resource: dict[str, Any]) -> bytes:
 
 def _without_none(resource: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in resource.items() if value is not None}
-
-
-def hl7_examples() -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each example."""
-    with tarfile.open(Path(__file__).parent / "hl7-examples.tar.xz") as archive:
-        for member in archive:
-            content = archive.extractfile(member)
-            assert content is not None
-            yield member.name, content.read()

@@ -9,7 +9,6 @@ import pytest
 from adapters.fhir.reader import BulkReader, StrictReader
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.ports import Reader
-from clinical.timeline.event import Standing
 from pipelines.samples import demo_bundles, synthea_bundles
 from tests.adapters.fhir import records
 
@@ -21,41 +20,6 @@ def test_both_lanes_read_the_same_of_every_shipped_patient() -> None:
         assert fast == StrictReader().read(records.delivery(body))
         assert fast.events
         assert fast.quarantined == []
-
-
-def test_both_lanes_read_the_same_of_every_hl7_example() -> None:
-    """Events, quarantine with its reasons, and counts."""
-    kinds: set[str] = set()
-    for _, body in records.hl7_examples():
-        kinds |= {event.kind.value for event in records.in_both_lanes(body).events}
-    assert {
-        "patient",
-        "encounter",
-        "condition",
-        "observation",
-        "procedure",
-        "immunization",
-    } <= kinds
-    assert {"medication_request", "medication_administration", "medication_statement"} <= kinds
-    assert {"diagnostic_report", "allergy", "care_plan", "service_request", "document"} <= kinds
-
-
-def test_no_hl7_example_is_refused_for_its_form() -> None:
-    """What is set aside lacks a patient or a code, or is not a record; none is called malformed."""
-    reasons = {
-        quarantined.reason_code
-        for _, body in records.hl7_examples()
-        for quarantined in BulkReader().read(records.delivery(body)).quarantined
-    }
-    assert reasons == {
-        "fhir.missing_patient",
-        "fhir.missing_code",
-        "fhir.logical_reference",
-        "fhir.subject_not_patient",
-        "fhir.entry_without_resource",
-        "fhir.deletion_not_read",
-        "fhir.nested_bundle",
-    }
 
 
 def test_reading_twice_gives_the_same_events_with_the_same_identities() -> None:
@@ -106,14 +70,3 @@ def test_status_codes_of_every_kind_are_held_to_their_required_value_set() -> No
     for kind in ("Observation", "Procedure", "DiagnosticReport"):
         resource = base | {"resourceType": kind, "status": "nonsense"}
         assert records.refusal(resource)[0] == "fhir.code_not_allowed"
-
-
-def test_an_example_entered_in_error_is_withdrawn() -> None:
-    standings = {
-        event.standing
-        for name, body in records.hl7_examples()
-        if "unsat" not in name
-        for event in BulkReader().read(records.delivery(body)).events
-        if event.status == "entered-in-error"
-    }
-    assert standings <= {Standing.RETRACTED}

@@ -83,9 +83,11 @@ def test_a_file_that_is_not_there_is_a_named_error(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_documentation_is_read(tmp_path: Path) -> None:
-    """Every secret that it keeps in a file is put there first."""
+    """Every file that it names is put there first."""
     example = Path(__file__).parents[3] / "docs" / "sites.example.toml"
     text = example.read_text()
     for name in re.findall(r'"file:([^"]+)"', text):
         (tmp_path / name).write_text("secret")
+    codes = "codes.example.csv"
+    (tmp_path / codes).write_bytes(example.with_name(codes).read_bytes())
     assert read_sites(_written(tmp_path, text))

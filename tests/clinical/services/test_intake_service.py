@@ -73,6 +73,14 @@ def test_understanding_stores_events_quarantine_and_the_next_work_together(world
     assert str(PATIENT) not in entry.canonical().decode()
 
 
+def test_the_log_says_with_which_code_map_a_delivery_was_read(world: World) -> None:
+    receipt = world.intake.receive(world.delivery(), world.act())
+    world.reader.reading.code_map = "d" * 64
+    world.intake.record(receipt.delivery_id, world.act())
+    entry = world.history(delivery=str(receipt.delivery_id))[-1]
+    assert (entry.kind, entry.refs["code_map"]) == (AuditKind.EVENTS_RECORDED, "d" * 64)
+
+
 def test_understanding_again_does_not_read_again_but_settles_the_message(world: World) -> None:
     receipt = world.intake.receive(world.delivery(), world.act())
     [message] = owed(world)

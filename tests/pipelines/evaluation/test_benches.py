@@ -1,11 +1,12 @@
 """A bench measures what it says on the files it is given; how fast that is, is no matter for a test."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.evaluation import bench_import, bench_parse
+from pipelines.evaluation import bench_import, bench_meds, bench_parse
 from pipelines.evaluation.bench_sample import (
     NoBundlesError,
     bundles,
@@ -86,3 +87,30 @@ def test_the_import_bench_imports_everything_into_a_database_of_its_own(tmp_path
     assert (by_file.id, by_file.goal) == ("import.durable_ratio_by_file", None)
     assert memory.id == "import.peak_mib"
     assert 20 < memory.value < 1000
+
+
+def test_the_meds_bench_lets_each_way_convert_the_same_files(tmp_path: Path) -> None:
+    """Ours and the plain one; the third needs an environment of its own."""
+    row, every_line = bench_meds.run(
+        written(tmp_path),
+        fhir2meds_python=None,
+        num_bundles=2,
+        repetitions=1,
+        say=lambda _: None,
+    )
+    assert row.id == "meds.ratio_fhir_resources"
+    assert row.n == len(resources(SMALLEST))
+    assert 0 < row.baselines["fhir.resources, rows"] <= row.baselines["ours, rows"]
+    assert every_line.baselines["fhir.resources, rows"] == row.baselines["fhir.resources, rows"]
+
+
+def test_a_way_to_meds_that_fails_is_told(tmp_path: Path) -> None:
+    """This Python has no fhir2meds."""
+    with pytest.raises(bench_meds.ContenderFailedError, match=r"fhir2meds_once\.py"):
+        bench_meds.run(
+            written(tmp_path),
+            fhir2meds_python=Path(sys.executable),
+            num_bundles=2,
+            repetitions=1,
+            say=lambda _: None,
+        )
