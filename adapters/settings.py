@@ -70,10 +70,6 @@ class Settings(BaseSettings):
     """Where traces go (OTLP over HTTP, such as `http://host:4318/v1/traces`); none: none are kept."""
     lease_seconds: float = 120.0
     """How long a message may be worked on before another worker may take it."""
-    is_write_back_on: bool = False
-    """Whether signed decisions are told to the EHR."""
-    ehr_base_urls: dict[str, str] = {}
-    """Site name to the base URL of its FHIR server, for write-back."""
 
     ledger_origin: str = "clinical.invalid/ledger"
     """The name of the audit log and of its key: one that no other log has, without spaces and plus signs."""

@@ -16,7 +16,7 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
-from adapters.assembly.sites import sites
+from adapters.assembly.sites import sites, writing_back
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
@@ -87,7 +87,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                is_write_back_on=settings.is_write_back_on,
+                writes_back=writing_back(known),
             ),
             similar=SimilarService(open_unit_of_work=open_unit_of_work),
             planning=PlanningService(

@@ -27,6 +27,7 @@ from adapters.egress.errors import (
 from clinical.services.ports import Clock
 
 _LATER = frozenset({408, 425})
+_IN_BETWEEN = frozenset({408, 502, 504})  # somebody before the server speaks: it may have acted
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -107,6 +108,10 @@ class Peer:
         self._client = httpx.Client(
             timeout=bounds.timeout_seconds, transport=transport, follow_redirects=False
         )
+
+    def close(self) -> None:
+        """Let go of connections that are kept open."""
+        self._client.close()
 
     @property
     def base_url(self) -> str:
@@ -214,7 +219,9 @@ class Peer:
             raise PeerBusyError(f"it answered {status}", retry_after=pause)
         is_failure = response.is_server_error and status != httpx.codes.NOT_IMPLEMENTED
         if status in _LATER or is_failure:
-            raise PeerUnavailableError(f"it answered {status}", retry_after=pause)
+            failed = PeerUnavailableError(f"it answered {status}", retry_after=pause)
+            failed.may_have_acted = status in _IN_BETWEEN
+            raise failed
         body = b"".join(self._chunks(response))
         raise PeerRefusedError(f"it answered {status}", status, body)
 

@@ -1,10 +1,11 @@
 """Everything that is said of one site. Each part lives in a file of its own in this room."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from adapters.sites.hl7v2 import Ccda, Hl7v2
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
+from adapters.sites.write_back import WriteBackChoices
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,3 +20,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nabla_connect_secrets: tuple[Secret, ...] = ()
     hl7v2: Hl7v2 | None = None
     ccda: Ccda | None = None
+    write_back: WriteBackChoices = field(default_factory=WriteBackChoices)
