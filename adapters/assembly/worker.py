@@ -3,10 +3,11 @@
 Knows which class implements which port. Does not know the broker beyond where it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -36,6 +37,7 @@ from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, Wo
 from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
+from adapters.sites.site import Site
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
@@ -87,8 +89,11 @@ def broker(settings: Settings) -> Broker:
     return Broker(url=url, folder=settings.data_dir.absolute() / "broker")
 
 
-def readers() -> dict[Door, Reader]:
-    """Who understands what came by which door."""
+def readers(known: Mapping[str, Site] | None = None) -> dict[Door, Reader]:
+    """Who understands what came by which door; HL7 v2 and C-CDA by the rules of the `known` sites."""
+    sites = known or {}
+    messages = _WhenNeeded(partial(_message_reader, sites))
+    documents = _WhenNeeded(partial(_document_reader, sites))
     return {
         Door.FHIR: StrictReader(),
         Door.FHIR_FETCHED: StrictReader(),
@@ -96,6 +101,10 @@ def readers() -> dict[Door, Reader]:
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
         Door.MEDS: _WhenNeeded(_meds_reader),
+        Door.HL7V2: messages,
+        Door.HL7V2_FILE: messages,
+        Door.CCDA: documents,
+        Door.CCDA_FILE: documents,
     }
 
 
@@ -116,6 +125,19 @@ def _meds_reader() -> Reader:
     from adapters.meds.reader import MedsReader  # noqa: PLC0415 - pyarrow costs memory
 
     return MedsReader()
+
+
+def _message_reader(known: Mapping[str, Site]) -> Reader:
+    from adapters.hl7v2.reader import Hl7v2Reader  # noqa: PLC0415 - few sites send HL7 v2
+
+    return Hl7v2Reader({name: site.hl7v2 for name, site in known.items() if site.hl7v2})
+
+
+def _document_reader(known: Mapping[str, Site]) -> Reader:
+    from adapters.ccda.reader import CcdaReader  # noqa: PLC0415 - the converter and lxml cost memory
+
+    rules = {name: site.ccda for name, site in known.items() if site.ccda}
+    return CcdaReader(rules, StrictReader().read)
 
 
 def models(settings: Settings, watch: WatchesModel | None = None) -> HttpModelServer:
@@ -154,7 +176,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            readers=readers(),
+            readers=readers(sites(settings)),
         ),
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,

@@ -21,7 +21,8 @@ from adapters.ccda.errors import DocumentError, Reason
 _PACKAGE = "ccda_to_fhir"
 _LOCK = threading.Lock()  # the converter keeps its ids in a module
 _LOSS = re.compile(
-    r"^(Error|Failed|Unexpected|Skipping|Invalid|Unknown date|Year out)|failed validation", re.IGNORECASE
+    r"^(Error|Failed|Unexpected|Skipping|Invalid|Unknown date|Year out)|failed validation",
+    re.IGNORECASE,
 )
 _MADE_UP = re.compile(
     r"^(Unknown (condition|allergen|diagnosis)|Medication information not available)$"
@@ -84,7 +85,7 @@ class _Listener(logging.Handler):
 
 
 # Each of its loggers, also those that it makes as it runs, would print to standard output by itself.
-ConversionLogger._setup_default_handler = lambda _self: None  # type: ignore[method-assign]  # noqa: SLF001
+ConversionLogger._setup_default_handler = lambda _self: None  # noqa: SLF001
 
 
 def _silence(listener: logging.Handler) -> None:

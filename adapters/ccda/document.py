@@ -21,7 +21,15 @@ _CDA = "{urn:hl7-org:v3}"
 _PROBLEM, _ALLERGY = "2.16.840.1.113883.10.20.22.4.4", "2.16.840.1.113883.10.20.22.4.7"
 _IMMUNIZATION = "2.16.840.1.113883.10.20.22.4.52"
 _PROCEDURES = frozenset(f"2.16.840.1.113883.10.20.22.4.{number}" for number in (12, 13, 14))
-_STATEMENTS = ("observation", "substanceAdministration", "act", "procedure", "encounter", "supply", "organizer")
+_STATEMENTS = (
+    "observation",
+    "substanceAdministration",
+    "act",
+    "procedure",
+    "encounter",
+    "supply",
+    "organizer",
+)
 _TIME = re.compile(r"(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?(?:\.\d+)?([+-]\d{4})?)?")
 
 
@@ -80,7 +88,9 @@ def _root(body: bytes) -> Any:
     if root.getroottree().docinfo.doctype or root.getroottree().docinfo.internalDTD is not None:
         raise DocumentError(Reason.DOCTYPE, "a document type declaration is not taken")
     if root.tag != f"{_CDA}ClinicalDocument":
-        raise DocumentError(Reason.NOT_A_DOCUMENT, "the root is not urn:hl7-org:v3 ClinicalDocument")
+        raise DocumentError(
+            Reason.NOT_A_DOCUMENT, "the root is not urn:hl7-org:v3 ClinicalDocument"
+        )
     return root
 
 
@@ -95,7 +105,9 @@ def _identifier(element: Any) -> str:
 def _patient(root: Any, rules: Ccda) -> str:
     targets = root.findall(f"{_CDA}recordTarget/{_CDA}patientRole")
     if len(targets) > 1:
-        raise DocumentError(Reason.AMBIGUOUS_PATIENT, "recordTarget: the document is of several patients")
+        raise DocumentError(
+            Reason.AMBIGUOUS_PATIENT, "recordTarget: the document is of several patients"
+        )
     found = {
         each.get("extension")
         for target in targets
@@ -118,10 +130,7 @@ def _made_at(root: Any, received_at: datetime) -> datetime | None:
     if not stated:
         return None
     try:
-        found = _TIME.fullmatch(stated)
-        if found is None:
-            raise ImpossibleTimeError("no time")
-        latest = _latest(found)
+        latest = _latest(stated)
     except (ImpossibleTimeError, ValueError, OverflowError) as error:
         raise DocumentError(
             Reason.IMPOSSIBLE_TIME, "effectiveTime: no calendar or clock shows it"
@@ -129,7 +138,10 @@ def _made_at(root: Any, received_at: datetime) -> datetime | None:
     return min(latest, received_at) if latest - timedelta(days=2) < received_at else latest
 
 
-def _latest(found: re.Match[str]) -> datetime:
+def _latest(stated: str) -> datetime:
+    found = _TIME.fullmatch(stated)
+    if found is None:
+        raise ImpossibleTimeError("a time is written YYYYMMDDHHMMSS, or the first digits of it")
     year, month, day, hour, minute, second, zone = found.groups()
     if zone and day:
         offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
@@ -152,17 +164,24 @@ def _without_negated(root: Any) -> Iterator[str]:
             templates = {each.get("root") for each in statement.findall(f"{_CDA}templateId")}
             if _is_understood(name, statement, templates):
                 continue
-            known = next(iter(sorted(filter(None, templates))), "none")
-            parent = statement.getparent()
-            if parent is not None:
-                parent.getparent().remove(parent) if _is_link(parent) else parent.remove(statement)
+            known = min(filter(None, templates), default="none")
+            _take_out(statement)
             yield f"{name}, template {known}: what is said not to be so is left out"
 
 
-def _is_link(parent: Any) -> bool:
-    return etree.QName(parent).localname in {"entry", "entryRelationship", "component"} and (
-        parent.getparent() is not None
-    )
+def _take_out(statement: Any) -> None:
+    """Remove it with its link, and with whatever holds nothing else; the section then has no information."""
+    link = statement.getparent()
+    holder = link.getparent() if link is not None else None
+    if holder is None:
+        return
+    holder.remove(link)
+    if any(each.find(f"{_CDA}{name}") is not None for each in holder for name in _STATEMENTS):
+        return
+    if holder.tag == f"{_CDA}section":
+        holder.set("nullFlavor", "NI")
+    elif etree.QName(holder).localname in _STATEMENTS:
+        _take_out(holder)
 
 
 def _is_understood(name: str, statement: Any, templates: set[str | None]) -> bool:

@@ -57,7 +57,9 @@ class CcdaReader:
             raise DocumentError(Reason(delivery.context["problem"]), "the file is not read")
         rules = self._sites.get(delivery.site)
         if rules is None:
-            raise DocumentError(Reason.NO_RULES, "the site's file does not say whose patients these are")
+            raise DocumentError(
+                Reason.NO_RULES, "the site's file does not say whose patients these are"
+            )
         return rules
 
     def _read(self, delivery: Delivery, document: ClinicalDocument) -> Reading:
@@ -82,7 +84,9 @@ class CcdaReader:
             for each in reading.quarantined
         ]
         for number, detail in enumerate(document.negated):
-            reading.quarantined.append(_aside(delivery, f"negated[{number}]", Reason.NEGATED, detail))
+            reading.quarantined.append(
+                _aside(delivery, f"negated[{number}]", Reason.NEGATED, detail)
+            )
         for number, detail in enumerate(found.lost):
             reading.quarantined.append(
                 _aside(delivery, f"converter[{number}]", Reason.NOT_CONVERTED, detail)

@@ -52,7 +52,12 @@ def is_wanted(header: Header | None, verdict: Verdict) -> bool:
 
 
 def acknowledgement(
-    header: Header | None, verdict: Verdict, *, at: datetime, answer_id: UUID, error: ClinicalError | None
+    header: Header | None,
+    verdict: Verdict,
+    *,
+    at: datetime,
+    answer_id: UUID,
+    error: ClinicalError | None,
 ) -> bytes:
     """The message that answers; `header` is None where the one that came could not be read.
 

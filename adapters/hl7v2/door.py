@@ -66,7 +66,9 @@ class MessageDoor:
             _log.error("hl7v2.door_failed", **telemetry.error_fields(bug))
         self.verdicts[verdict.value] += 1
         if error is not None:
-            _log.warning("hl7v2.not_stored", error_code=error.code, site=site, door=Door.HL7V2.value)
+            _log.warning(
+                "hl7v2.not_stored", error_code=error.code, site=site, door=Door.HL7V2.value
+            )
         return self._answer(header, verdict, error)
 
     def _store(self, frame: Frame, header: Header, address: str) -> str:
@@ -108,5 +110,3 @@ class MessageDoor:
 def sender_id(header: Header) -> str:
     """What names a message among all of its site: sender and control id (MSH-3, MSH-4, MSH-10)."""
     return "|".join((header.application, header.facility, header.control_id))
-
-

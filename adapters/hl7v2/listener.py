@@ -159,6 +159,12 @@ class _Connection(StreamRequestHandler):
                 if not self._answer(frame):
                     return
 
+    @override
+    def finish(self) -> None:
+        super().finish()
+        if self.server.tls is not None:
+            self.request.close()  # the server only knows the socket below it
+
     def _is_idle(self, heard_at: float) -> bool:
         return time.monotonic() - heard_at > self.server.limits.idle_seconds
 

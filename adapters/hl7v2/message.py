@@ -41,7 +41,9 @@ class Segment:
 
     __slots__ = ("_delimiters", "_encoding", "_parsed", "name", "position")
 
-    def __init__(self, parsed: Sequence[object], delimiters: str, encoding: str, position: int) -> None:
+    def __init__(
+        self, parsed: Sequence[object], delimiters: str, encoding: str, position: int
+    ) -> None:
         """`delimiters` are field, repetition, component, subcomponent and escape; `position` counts from 1."""
         self._parsed = parsed
         self._delimiters = delimiters
@@ -69,7 +71,11 @@ class Segment:
         return self.first(field).text(component)
 
     def _resolved(self, text: str) -> str:
-        return unescaped(text, self._delimiters, self._encoding) if self._delimiters[4] in text else text
+        return (
+            unescaped(text, self._delimiters, self._encoding)
+            if self._delimiters[4] in text
+            else text
+        )
 
 
 class Repetition:
@@ -209,7 +215,7 @@ def unescaped(text: str, delimiters: str, encoding: str) -> str:
 
     The library's own way replaces what it does not know and logs the text, which is patient data.
     """
-    field, repetition, component, subcomponent, escape = delimiters
+    field, repetition, component, subcomponent, escape = tuple(delimiters)
     simple = {
         "F": field,
         "R": repetition,

@@ -5,8 +5,8 @@ Knows which kinds of message are read, and which carry nothing that is. Does not
 
 from collections.abc import Callable, Mapping
 
-from adapters.hl7v2 import movements, results
-from adapters.hl7v2.errors import RefusedMessageError, Reason, SegmentError
+from adapters.hl7v2 import movements, pharmacy, results
+from adapters.hl7v2.errors import Reason, RefusedMessageError, SegmentError
 from adapters.hl7v2.header import Header, read_header
 from adapters.hl7v2.message import parsed
 from adapters.hl7v2.scene import Scene
@@ -18,6 +18,12 @@ READ: dict[str, Callable[[Scene], None]] = {
     **{f"ADT^{trigger}": movements.movement for trigger in sorted(movements.READ)},
     "ADT^A40": movements.merge,
     "ORU^R01": results.results,
+    "RDE^O01": pharmacy.orders,
+    "RDE^O11": pharmacy.orders,
+    "RDE^O25": pharmacy.orders,
+    "RAS^O01": pharmacy.administrations,
+    "RAS^O17": pharmacy.administrations,
+    "VXU^V04": pharmacy.immunizations,
 }
 """The kinds of message that become events, or a merge."""
 
@@ -40,10 +46,8 @@ WITHOUT_EVENTS: dict[str, str] = {
     "ORM": "orders",
     "OUL": "results by specimen",
     "PPR": "problems",
-    "RDE": "pharmacy orders",
     "REF": "referrals",
     "SIU": "appointments",
-    "VXU": "immunizations",
 }
 """Kinds, or all of a type, that are stored and counted as `skipped:` and carry no event here, with what they tell.
 
@@ -96,7 +100,7 @@ def _read(scene: Scene, kind: str) -> Reading:
     understand = READ.get(kind)
     if understand is not None:
         understand(scene)
-    elif kind in WITHOUT_EVENTS or kind.split("^")[0] in WITHOUT_EVENTS:
+    elif kind in WITHOUT_EVENTS or kind.split("^", maxsplit=1)[0] in WITHOUT_EVENTS:
         scene.count(f"skipped:{kind}")
     else:
         raise SegmentError(Reason.EVENT_NOT_READ, "MSH-9: messages of this kind are not read")

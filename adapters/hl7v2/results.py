@@ -5,7 +5,6 @@ take it back.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import quote
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from adapters.hl7v2.errors import Reason, SegmentError
 from adapters.hl7v2.message import Segment
 from adapters.hl7v2.movements import VISIT
-from adapters.hl7v2.scene import NO_FLAGS, Scene, visit_of
+from adapters.hl7v2.scene import NO_FLAGS, Scene, order_numbers, visit_of
 from adapters.hl7v2.values import READ, has_unknown_unit, value_of
 from clinical.timeline.event import EventKind, EventValue, Flag, Standing
 from clinical.timeline.patient import PatientRef
@@ -46,7 +45,26 @@ _FLAGS = {
     "LL": {Flag.LOW, Flag.CRITICAL},
 }
 """Abnormal flags (table 0078)."""
-_LABORATORY = frozenset("LAB CH HM MB MCB SR TX VR IMM BLB CG CP HLA MYC SP CUS".split())
+_LABORATORY = frozenset(
+    {
+        "LAB",
+        "CH",
+        "HM",
+        "MB",
+        "MCB",
+        "SR",
+        "TX",
+        "VR",
+        "IMM",
+        "BLB",
+        "CG",
+        "CP",
+        "HLA",
+        "MYC",
+        "SP",
+        "CUS",
+    }
+)
 """Diagnostic service sections (table 0074) that are laboratories."""
 
 
@@ -66,7 +84,8 @@ class _Place:
     """Where in the message we are."""
 
     patient: PatientRef | None = None
-    problem: SegmentError | None = None  # of the patient, or of the order
+    stranger: SegmentError | None = None  # why it is not known whose results follow
+    disorder: SegmentError | None = None  # why the order above them is not understood
     visit: str = ""
     common: Segment | None = None  # the ORC before an OBR
     order: _Order | None = None
@@ -103,22 +122,24 @@ def _step(scene: Scene, segment: Segment, place: _Place) -> None:
             scene.count("skipped:OBX of SPM")
         case "OBX":
             _observation(scene, segment, place)
+        case _:
+            pass
 
 
 def _begin_patient(scene: Scene, pid: Segment, place: _Place) -> None:
     place.patient, place.visit, place.order, place.common = None, "", None, None
-    place.is_of_specimen, place.problem = False, None
+    place.is_of_specimen, place.stranger, place.disorder = False, None, None
     try:
         place.patient = scene.patient_in(pid, 3, "PID")
     except SegmentError as error:
-        place.problem = error
+        place.stranger = error
         raise
 
 
 def _begin_order(scene: Scene, obr: Segment, place: _Place) -> None:
-    place.order, place.is_of_specimen, place.problem = None, False, None
+    place.order, place.is_of_specimen, place.disorder = None, False, None
     orc, place.common = place.common, None
-    number = next(iter(_numbers(obr, orc)), "")
+    number = next(order_numbers((obr, orc), (("filler", 3), ("placer", 2))), "")
     section = obr.text(24)
     try:
         place.order = _Order(
@@ -129,25 +150,13 @@ def _begin_order(scene: Scene, obr: Segment, place: _Place) -> None:
             reported_at=scene.known(obr, 22),
         )
     except SegmentError as error:
-        place.problem = error
+        place.disorder = error
         raise
 
 
-def _numbers(obr: Segment, orc: Segment | None) -> Iterator[str]:
-    """The filler's number, else the placer's: in OBR, else in ORC."""
-    for at, side in ((3, "filler"), (2, "placer")):
-        for segment in (obr, orc):
-            if segment is not None and segment.text(at):
-                number = segment.first(at)
-                namespace = number.text(2) or number.text(3)
-                yield ":".join(quote(each, safe="") for each in (side, namespace, number.text(1)))
-
-
 def _observation(scene: Scene, obx: Segment, place: _Place) -> None:
-    if place.problem is not None:
-        raise SegmentError(
-            place.problem.reason, f"OBX: its group is not understood; {place.problem.detail}"
-        )
+    if problem := place.stranger or place.disorder:
+        raise SegmentError(problem.reason, f"OBX: what stands above it: {problem.detail}")
     if place.order is None or place.patient is None or not place.order.number:
         raise SegmentError(
             Reason.MISSING_ORDER, "OBR-2, OBR-3: without an order number the result has no name"
@@ -160,7 +169,9 @@ def _observation(scene: Scene, obx: Segment, place: _Place) -> None:
     if status and status not in STANDING:
         raise SegmentError(Reason.UNKNOWN_STATUS, "OBX-11: not a status of table 0085 that is read")
     names = scene.names(obx.first(3), "OBX-3")
-    record_id = ":".join((order.number, quote(obx.text(3) or obx.text(3, 2), safe=""), quote(obx.text(4), safe="")))
+    record_id = ":".join(
+        (order.number, quote(obx.text(3) or obx.text(3, 2), safe=""), quote(obx.text(4), safe=""))
+    )
     index = place.seen[record_id]
     source = scene.source(RESULT, record_id)
     # What a sender does not call final is not taken for final.
@@ -216,5 +227,3 @@ def _flags(obx: Segment) -> frozenset[Flag]:
     for each in obx.repetitions(8):
         found |= _FLAGS.get(each.text(1), set())
     return frozenset(found)
-
-

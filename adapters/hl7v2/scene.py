@@ -3,8 +3,10 @@
 Knows how HL7's identifiers, times and codes become the timeline's. Does not know any one kind of message.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -190,3 +192,16 @@ class Scene:
 def visit_of(segment: Segment | None) -> str:
     """The visit number (PV1-19) of a patient visit; empty where none is stated."""
     return "" if segment is None else segment.text(19)
+
+
+def order_numbers(
+    segments: Iterable[Segment | None], sides: Iterable[tuple[str, int]]
+) -> Iterator[str]:
+    """What an order is called, by whom first (a side and its field), in which segment first."""
+    looked_at = [segment for segment in segments if segment is not None]
+    for side, at in sides:
+        for segment in looked_at:
+            number = segment.first(at)
+            if number.text(1):
+                namespace = number.text(2) or number.text(3)
+                yield ":".join(quote(each, safe="") for each in (side, namespace, number.text(1)))

@@ -4,6 +4,7 @@ Knows the grammar `YYYY[MM[DD[HH[MM[SS[.S…]]]]]][+/-ZZZZ]`. Never completes a 
 """
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -37,11 +38,11 @@ def clinical_time(text: str, zone: ZoneInfo | None) -> ClinicalTime:
         raise ImpossibleTimeError("a time is written YYYYMMDDHHMMSS, or the first digits of it")
     year, month, day = (int(found[part] or 0) for part in ("year", "month", "day"))
     if found["month"] is None:
-        return ClinicalTime.year(year)
+        return replace(ClinicalTime.year(year), text=text)
     if found["day"] is None:
-        return ClinicalTime.month(year, month)
+        return replace(ClinicalTime.month(year, month), text=text)
     if found["hour"] is None:
-        return ClinicalTime.day(year, month, day)
+        return replace(ClinicalTime.day(year, month, day), text=text)
     return _of_day(found, text, zone)
 
 
@@ -49,22 +50,30 @@ def _of_day(found: re.Match[str], text: str, zone: ZoneInfo | None) -> ClinicalT
     precision = Precision.INSTANT
     if found["second"] is None:
         precision = Precision.MINUTE if found["minute"] else Precision.HOUR
-    numbers = [int(found[part] or 0) for part in ("year", "month", "day", "hour", "minute")]
-    second, fraction = int(found["second"] or 0), (found["fraction"] or "")[:6].ljust(6, "0")
     try:
-        naive = datetime(*numbers, min(second, 59), int(fraction))  # type: ignore[arg-type,misc]  # noqa: DTZ001
-        if second == 60:
-            naive = naive.replace(microsecond=0) + timedelta(seconds=1)
-        elif second > 60:
-            raise ValueError
-        first, last = _bounds(naive, found["zone"], zone)
+        first, last = _bounds(_naive(found), found["zone"], zone)
     except (ValueError, OverflowError) as error:
         raise ImpossibleTimeError("no calendar or clock shows this moment") from error
     length = _LENGTHS[precision]
     return ClinicalTime(first, last + max(length - _TICK, timedelta(0)), precision, text)
 
 
-def _bounds(naive: datetime, stated: str | None, zone: ZoneInfo | None) -> tuple[datetime, datetime]:
+def _naive(found: re.Match[str]) -> datetime:
+    """As a clock on the wall shows it; a leap second is the first of the next minute."""
+    year, month, day, hour, minute, second = (
+        int(found[part] or 0) for part in ("year", "month", "day", "hour", "minute", "second")
+    )
+    microsecond = int((found["fraction"] or "")[:6].ljust(6, "0"))
+    is_leap = second == 60
+    shown = datetime(  # noqa: DTZ001 - its zone is looked at next
+        year, month, day, hour, minute, 59 if is_leap else second, 0 if is_leap else microsecond
+    )
+    return shown + timedelta(seconds=1) if is_leap else shown
+
+
+def _bounds(
+    naive: datetime, stated: str | None, zone: ZoneInfo | None
+) -> tuple[datetime, datetime]:
     if stated is not None:
         offset = timedelta(hours=int(stated[1:3]), minutes=int(stated[3:]))
         own = timezone(-offset if stated[0] == "-" else offset)

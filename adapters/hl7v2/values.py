@@ -31,7 +31,7 @@ def value_of(stated: Repetition, obx: Segment, scene: Scene) -> EventValue:
     """
     kind = obx.text(2)
     if kind == "NM":
-        return _quantity(stated.text(1), obx, scene) if stated.text(1) else None
+        return quantity(stated.text(1), obx.first(6), scene) if stated.text(1) else None
     if kind == "SN":
         return _structured(stated, obx, scene)
     if kind in CODED:
@@ -52,29 +52,42 @@ def _structured(stated: Repetition, obx: Segment, scene: Scene) -> EventValue:
     if not first:
         return None
     if separator == "-" and second:
-        return QuantityRange(_quantity(first, obx, scene), _quantity(second, obx, scene))
+        unit = obx.first(6)
+        return QuantityRange(quantity(first, unit, scene), quantity(second, unit, scene))
     if separator or second:
         return f"{sign}{first}{separator}{second}"  # a titre, a ratio, `2+`: no number
     if sign == "<>" or sign not in _COMPARATORS:
         raise SegmentError(Reason.MALFORMED_VALUE, "OBX-5.1: no comparator that can be compared")
-    return _quantity(first, obx, scene, _COMPARATORS[sign])
+    return quantity(first, obx.first(6), scene, comparator=_COMPARATORS[sign])
 
 
-def _quantity(
-    text: str, obx: Segment, scene: Scene, comparator: Comparator | None = None
+def quantity(
+    text: str,
+    unit: Repetition,
+    scene: Scene,
+    path: str = "OBX-5",
+    comparator: Comparator | None = None,
 ) -> Quantity:
+    """An amount with the unit that an element states; one that is not UCUM is counted.
+
+    Raises:
+        SegmentError: it is no number, or one out of range.
+    """
     try:
         value = Decimal(text) if _NUMBER.fullmatch(text) else None
     except InvalidOperation:
         value = None
     if value is None or len(text) > _MAX_DIGITS or abs(value.adjusted()) > _MAX_EXPONENT:
-        raise SegmentError(Reason.MALFORMED_VALUE, "OBX-5: no number, or one out of range")
-    code, words = obx.text(6), obx.text(6, 2)
-    unit = (ucum_code(code) if code else None) or (ucum_code(words) if words else None)
+        raise SegmentError(Reason.MALFORMED_VALUE, f"{path}: no number, or one out of range")
+    code, words = unit.text(1), unit.text(2)
+    # UCUM has plain numbers among its units; here they are numbers of the sender's own list.
+    is_listed = code.isdigit() and code != "1"
+    known = ucum_code(code) if code and not is_listed else None
+    known = known or (ucum_code(words) if words else None)
     shown = code or words
-    if unit is None:
+    if known is None:
         scene.count(f"unmapped_unit:{shown or '(none)'}")
-    return Quantity(value, unit, shown, comparator)
+    return Quantity(value, known, shown, comparator)
 
 
 def has_unknown_unit(value: EventValue) -> bool:
