@@ -5,8 +5,6 @@ It understands nothing that it takes: that is the worker's. It never loads torch
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from adapters import telemetry
 from adapters.assembly import load
@@ -83,15 +81,13 @@ def _certificates(settings: Settings) -> Certificates | None:
     )
 
 
-@contextmanager
-def _stopped_by_signals(listener: Listener) -> Iterator[None]:
+def _stop_at_signals(listener: Listener) -> None:
     def stop(*_: object) -> None:
         # `stop` waits for the loop that this very thread runs.
         threading.Thread(target=listener.stop, name="stop").start()
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
-    yield
 
 
 def run() -> None:
@@ -105,7 +101,8 @@ def run() -> None:
     tracing.configure("mllp", settings.traces_endpoint)
     with database_url(settings) as url:
         listener = open_listener(settings, url)
-        with _stopped_by_signals(listener):
-            telemetry.logger(__name__).info("mllp.listening", port=listener.port)
-            listener.serve_forever()
+        _stop_at_signals(listener)
+        telemetry.logger(__name__).info("mllp.listening", port=listener.port)
+        listener.serve_forever()
+        listener.server_close()  # once every message that had come is answered
         tracing.flush()

@@ -4,8 +4,7 @@ Knows the order of checks (load, size, header, sender) and the intake contract. 
 nor what a message means.
 """
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from adapters import telemetry
 from adapters.hl7v2.answers import Verdict, acknowledgement, is_wanted
@@ -46,7 +45,6 @@ class MessageDoor:
     senders: Senders
     clock: Clock
     identities: Identities
-    verdicts: Counter[str] = field(default_factory=Counter)
 
     def take(self, frame: Frame, address: str) -> Answer:
         """Store it and say so; whatever goes wrong is an answer too, never an exception of ours."""
@@ -64,7 +62,6 @@ class MessageDoor:
         except Exception as bug:  # noqa: BLE001 - the sender keeps the message and comes again
             verdict, error = Verdict.ERROR, ClinicalError("the message could not be stored")
             _log.error("hl7v2.door_failed", **telemetry.error_fields(bug))
-        self.verdicts[verdict.value] += 1
         if error is not None:
             _log.warning(
                 "hl7v2.not_stored", error_code=error.code, site=site, door=Door.HL7V2.value

@@ -59,7 +59,7 @@ class Certificates:
 
 
 class Listener(ThreadingTCPServer):
-    """Listens from its making on; `serve_forever` answers, `stop` ends it once what was begun is answered."""
+    """Listens from its making on; `serve_forever` answers until `stop`, `server_close` waits for the last answer."""
 
     allow_reuse_address = True
     daemon_threads = False
@@ -99,10 +99,9 @@ class Listener(ThreadingTCPServer):
         return port
 
     def stop(self) -> None:
-        """Take no more; return when every message that had come is answered."""
+        """Take no more; not to be called from the thread that serves."""
         self.is_stopping = True
         self.shutdown()
-        self.server_close()
 
     @override
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -158,6 +157,8 @@ class _Connection(StreamRequestHandler):
             for frame in framer.add(piece):
                 if not self._answer(frame):
                     return
+            if self.server.is_stopping and not framer.is_inside:
+                return
 
     @override
     def finish(self) -> None:

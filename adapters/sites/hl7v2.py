@@ -1,9 +1,26 @@
 """HL7 v2 and C-CDA of a site: who may send, and how their patients, times and letters are to be read."""
 
 from ipaddress import ip_network
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+
+Charset = Literal[
+    "ASCII",
+    "8859/1",
+    "8859/2",
+    "8859/3",
+    "8859/4",
+    "8859/5",
+    "8859/6",
+    "8859/7",
+    "8859/8",
+    "8859/9",
+    "8859/15",
+    "UNICODE UTF-8",
+]
+"""HL7 table 0211, as far as it is read: what switches sets within a message is not."""
 
 
 class Hl7v2Sender(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,7 +38,7 @@ class Hl7v2Sender(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     patient_authority: str
     patient_type: str = ""
     time_zone: str = ""
-    charset: str = "ASCII"
+    charset: Charset = "ASCII"
     processing_ids: tuple[str, ...] = ("P",)
 
     def __post_init__(self) -> None:

@@ -106,6 +106,7 @@ def open_post(engine: Engine) -> Iterator[Open]:
     yield one
     for listener in opened:
         listener.stop()
+        listener.server_close()
 
 
 @pytest.fixture

@@ -281,6 +281,7 @@ def test_stopping_answers_what_had_come(post: Post) -> None:
         assert verdict(sender.answer()) == ("AA", "M2")
         post.listener.stop()
         assert sender.answer() == ""
+        post.listener.server_close()
     assert len(post.stored()) == 2
 
 
