@@ -190,8 +190,8 @@ class Scene:
 
 
 def visit_of(segment: Segment | None) -> str:
-    """The visit number (PV1-19) of a patient visit; empty where none is stated."""
-    return "" if segment is None else segment.text(19)
+    """The visit number (PV1-19) of a patient visit, fit for a reference; empty where none is stated."""
+    return "" if segment is None else quote(segment.text(19), safe="")
 
 
 def order_numbers(

@@ -10,6 +10,7 @@ from adapters.sites.hl7v2 import Ccda
 from adapters.sites.site import Site
 from clinical.services.messages import Urgency
 from clinical.timeline.patient import PatientRef
+from clinical.timeline.time import Precision
 from tests.adapters.ccda.documents import ROOT, document, result, section
 from tests.adapters.hl7v2.messages import PID, message, rules
 from tests.adapters.hl7v2.test_results import obx, oru
@@ -41,6 +42,19 @@ def test_a_folder_of_messages_and_documents_is_taken_in_each_once(
         assert len(uow.timelines.of(PatientRef(SITE, "p1").patient_id)) >= 4
         taken = uow.outbox.claim(10, timedelta(minutes=1))
         assert {each.urgency for each in taken} == {Urgency.BACKFILL}
+
+
+def test_a_minute_is_stored_with_its_bounds(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "a.hl7").write_bytes(oru(obx().replace("20240601050500-0400", "202406010505-0400")))
+    stage.take(tmp_path)
+    with stage.open_unit_of_work() as uow:
+        (event,) = uow.timelines.of(PatientRef(SITE, "p1").patient_id)
+    assert event.occurred_at is not None
+    assert (event.occurred_at.precision, event.occurred_at.text) == (
+        Precision.MINUTE,
+        "202406010505-0400",
+    )
+    assert (event.occurred_at.latest - event.occurred_at.earliest).total_seconds() == 59.999999
 
 
 def test_without_rules_for_the_site_everything_waits_in_quarantine(

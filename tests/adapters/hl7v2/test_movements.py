@@ -198,6 +198,11 @@ def test_facts_beside_the_visit_that_are_not_read_are_counted() -> None:
     assert reading.counts["skipped:DG1 in ADT"] == reading.counts["skipped:AL1 in ADT"] == 1
 
 
+def test_a_visit_number_with_separators_is_fit_for_a_reference() -> None:
+    (start,) = visits(adt("A01", pv1(visit="24/17 B")))
+    assert start.encounter == "V2Visit/24%2F17%20B"
+
+
 def test_news_of_the_person_alone_needs_no_visit() -> None:
     (person,) = read(adt("A31")).events
     assert person.kind is EventKind.PATIENT
