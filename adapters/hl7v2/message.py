@@ -33,6 +33,8 @@ CHARSETS = {
 }
 """HL7 table 0211, as far as it is read: what switches sets within a message is not."""
 
+MAX_PARTS = 200_000
+_KIND = re.compile(r"[A-Z][A-Z0-9]{2}(\^[A-Z][A-Z0-9]{2})?")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -134,9 +136,9 @@ class Message:
 
     @property
     def kind(self) -> str:
-        """Type and trigger, such as `ADT^A01`."""
-        kind, trigger = self.header.text(9, 1), self.header.text(9, 2)
-        return f"{kind}^{trigger}" if trigger else kind
+        """Type and trigger, such as `ADT^A01`; `(other)` where MSH-9 does not look like that."""
+        kind = "^".join(filter(None, (self.header.text(9, 1), self.header.text(9, 2))))
+        return kind if _KIND.fullmatch(kind) else "(other)"
 
     def all(self, name: str) -> list[Segment]:
         """The segments of a name."""
@@ -164,6 +166,7 @@ def parsed(body: bytes, charset: str) -> Message:
         ) from error
     if "\x00" in text:
         raise SegmentError(Reason.UNDECODABLE, "the message holds the character NUL")
+    _require_few_parts(text)
     try:
         found = hl7.parse(_with_carriage_returns(text))
     except (hl7.HL7Exception, ValueError, IndexError, AssertionError) as error:
@@ -201,6 +204,13 @@ def _encoding(body: bytes, charset: str) -> str:
         raise SegmentError(
             Reason.UNKNOWN_CHARSET, "MSH-18: this character set is not read"
         ) from None
+
+
+def _require_few_parts(text: str) -> None:
+    """The library makes an object of every part: a message of separators alone would fill the memory."""
+    start = text.lstrip()
+    if sum(map(text.count, set(start[3:8]) - {"\r", "\n"})) > MAX_PARTS:
+        raise SegmentError(Reason.TOO_LARGE, f"the message has more than {MAX_PARTS} separators")
 
 
 def _with_carriage_returns(text: str) -> str:

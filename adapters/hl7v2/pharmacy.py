@@ -11,7 +11,7 @@ from urllib.parse import quote
 from adapters.hl7v2.errors import Reason, SegmentError
 from adapters.hl7v2.message import Segment
 from adapters.hl7v2.movements import VISIT
-from adapters.hl7v2.scene import NO_FLAGS, Scene, order_numbers, visit_of
+from adapters.hl7v2.scene import NO_FLAGS, Scene, order_numbers, visit_of, word
 from adapters.hl7v2.values import has_unknown_unit, quantity
 from clinical.timeline.event import EventKind, Flag, Phase, Standing
 from clinical.timeline.patient import PatientRef
@@ -88,7 +88,7 @@ def _walk(scene: Scene, name: str, understand: Callable[[Scene, Segment, _Place]
 def _order(scene: Scene, rxe: Segment, place: _Place) -> None:
     control = place.common.text(1) if place.common is not None else ""
     if control not in _ORDERS | _WITHDRAWS:
-        scene.count(f"skipped:ORC-1 {control or '(none)'}")
+        scene.count(f"skipped:ORC-1 {word(control)}")
         return
     is_withdrawn = control in _WITHDRAWS
     number = place.number(_PLACER, _FILLER)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from adapters.hl7v2.errors import Reason, SegmentError
 from adapters.hl7v2.message import Segment
 from adapters.hl7v2.movements import VISIT
-from adapters.hl7v2.scene import NO_FLAGS, Scene, order_numbers, visit_of
+from adapters.hl7v2.scene import NO_FLAGS, Scene, order_numbers, visit_of, word
 from adapters.hl7v2.values import READ, has_unknown_unit, value_of
 from clinical.timeline.event import EventKind, EventValue, Flag, Standing
 from clinical.timeline.patient import PatientRef
@@ -217,7 +217,7 @@ def _values(scene: Scene, obx: Segment, status: str) -> list[EventValue]:
             Reason.STATUS_WITHOUT_RESULT, "OBX-11: final, but the result is not sent again"
         )
     if stated and obx.text(2) not in READ:
-        scene.count(f"skipped:OBX-2 {obx.text(2) or '(none)'}")
+        scene.count(f"skipped:OBX-2 {word(obx.text(2))}")
         return []
     return [value_of(each, obx, scene) for each in stated] or [None]
 

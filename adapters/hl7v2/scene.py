@@ -194,6 +194,13 @@ def visit_of(segment: Segment | None) -> str:
     return "" if segment is None else quote(segment.text(19), safe="")
 
 
+def word(text: str) -> str:
+    """A word of one of HL7's tables, fit to be counted by; whatever else a sender put there is not."""
+    if not text:
+        return "(none)"
+    return text if text.isascii() and text.isalnum() and len(text) <= 4 else "(other)"
+
+
 def order_numbers(
     segments: Iterable[Segment | None], sides: Iterable[tuple[str, int]]
 ) -> Iterator[str]:

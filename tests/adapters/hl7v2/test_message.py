@@ -77,3 +77,13 @@ def test_empty_says_nothing_and_null_says_that_there_is_nothing() -> None:
 def test_what_is_no_message_is_refused_by_name(body: bytes) -> None:
     with pytest.raises(SegmentError):
         parsed(body, "ASCII")
+
+
+def test_a_message_of_separators_alone_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(SegmentError) as caught:
+        parsed(message("ADT^A01", "NTE|1||" + "~" * 300_000), "ASCII")
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_what_is_no_kind_of_message_is_not_repeated() -> None:
+    assert parsed(message("Jane Doe^1960"), "ASCII").kind == "(other)"
