@@ -40,6 +40,19 @@ class Settings(BaseSettings):
     max_webhooks_at_once: int = 24
     """Those beyond are refused (503) before they are read; the page is not concerned."""
 
+    mllp_host: str = "127.0.0.1"
+    mllp_port: int = 2575
+    """Where `clinical mllp` listens for HL7 v2."""
+    mllp_max_bytes: int = 10 * 1024 * 1024
+    mllp_max_connections: int = 64
+    mllp_idle_seconds: float = 600.0
+    """A connection that says nothing for so long is closed."""
+    mllp_tls_certificate: Path | None = None
+    mllp_tls_key: Path | None = None
+    """With these MLLP is spoken over TLS only."""
+    mllp_tls_clients: Path | None = None
+    """Certificates that clients must be signed by; none: clients need none."""
+
     max_backlog: int = 20_000
     """With so much live work owed, new webhooks are refused; other work is shed before."""
     max_lateness_seconds: float = 300.0

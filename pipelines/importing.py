@@ -1,4 +1,4 @@
-"""Takes files in: FHIR Bundles, NDJSON and MEDS tables become deliveries, and deliveries events.
+"""Takes files in: FHIR, MEDS tables, HL7 v2 and C-CDA become deliveries, and deliveries events.
 
 Knows how to tell what a file is, how many deliveries may be under way, and what to count. Does not
 know what a resource or a row means: that is the readers', behind `Intake`. Memory does not grow with
@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from adapters.ccda import files as ccda_files
 from adapters.db.inbox import AlreadyRecordedError
 from adapters.fhir import files as fhir_files
+from adapters.hl7v2 import files as hl7_files
 from adapters.meds import errors as meds_errors
 from adapters.meds import files as meds_files
 from clinical.audit.entry import Act
@@ -200,7 +202,7 @@ def _sources(path: Path, report: ImportReport) -> Iterator[tuple[Path, _Read]]:
     A MEDS folder is one source; what lies beside its tables is counted as ignored.
     """
     if path.is_file():
-        yield path, meds_files.deliveries if meds_files.is_meds(path) else fhir_files.deliveries
+        yield path, meds_files.deliveries if meds_files.is_meds(path) else _reader_of(path)
         return
     files = sorted(each for each in path.rglob("*") if each.is_file())
     if meds_files.is_meds(path):
@@ -208,7 +210,13 @@ def _sources(path: Path, report: ImportReport) -> Iterator[tuple[Path, _Read]]:
         yield path, meds_files.deliveries
         return
     for each in files:
-        yield each, fhir_files.deliveries
+        yield each, _reader_of(each)
+
+
+def _reader_of(path: Path) -> _Read:
+    if hl7_files.is_hl7(path):
+        return hl7_files.deliveries
+    return ccda_files.deliveries if ccda_files.is_ccda(path) else fhir_files.deliveries
 
 
 def _weight(delivery: Delivery) -> int:
@@ -224,5 +232,5 @@ def _refuse(report: ImportReport) -> None:
     if report.num_files_unreadable:
         raise UnreadableFileError("no file here could be opened and read")
     raise fhir_files.NothingToImportError(
-        "nothing here is FHIR JSON, NDJSON (plain or .gz) or a MEDS table"
+        "nothing here is FHIR JSON, NDJSON (plain or .gz), a MEDS table, HL7 v2 or C-CDA"
     )

@@ -1,6 +1,8 @@
 """What works with a site and what does not, for whoever sets it up."""
 
-from collections.abc import Iterator
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from adapters.assembly.sites import (
@@ -52,6 +54,7 @@ def check(name: str) -> Iterator[Finding]:
         yield Finding(True, "code map", words)
     yield from _secrets(site)
     yield from _proof(site, keys, settings)
+    yield from _messages(name, known, settings)
     if site.fhir is not None:
         try:
             peer = fhir_peer(site.fhir, keys, clock, jku=public_keys_url(settings))
@@ -85,6 +88,8 @@ def _parts(site: Site) -> list[str]:
         *(["Nabla Connect"] if site.nabla_connect_secrets else []),
         *(["FHIR server"] if site.fhir is not None else []),
         *(["code map"] if site.code_map is not None else []),
+        *(["HL7 v2"] if site.hl7v2 is not None else []),
+        *(["C-CDA"] if site.ccda is not None else []),
         *(["write-back"] if site.fhir is not None and site.write_back.is_on else []),
     ]
 
@@ -99,6 +104,41 @@ def _secrets(site: Site) -> Iterator[Finding]:
         yield Finding(False, "webhooks in", "a secret is not `whsec_` and base64")
     else:
         yield Finding(True, "webhooks in", f"{len(site.webhook_secrets)} secret(s) are well formed")
+
+
+def _messages(name: str, known: Mapping[str, Site], settings: Settings) -> Iterator[Finding]:
+    """Whether HL7 v2 can come in, and from whom."""
+    rules = known[name].hl7v2
+    if rules is None:
+        return
+    what = "HL7 v2 in"
+    if not rules.senders or not rules.peers:
+        yield Finding(False, what, "nobody may send: `senders` or `peers` is empty")
+    everybody = Counter(
+        (each.application, each.facility)
+        for site in known.values()
+        if site.hl7v2 is not None
+        for each in site.hl7v2.senders
+    )
+    for each in rules.senders:
+        called = f"{each.application or '(none)'} of {each.facility or '(none)'}"
+        if everybody[each.application, each.facility] > 1:
+            yield Finding(False, what, f"{called} is named twice: from one address it is refused")
+        elif not each.time_zone:
+            yield Finding(
+                None, what, f"{called}: times without a zone keep the bounds of all zones"
+            )
+        else:
+            yield Finding(True, what, f"{called}, in {each.time_zone}")
+    where = (settings.mllp_host, settings.mllp_port)
+    try:
+        socket.create_connection(where, timeout=5).close()
+    except OSError:
+        yield Finding(
+            False, what, f"nothing listens on {where[0]}:{where[1]}: start `clinical mllp`"
+        )
+    else:
+        yield Finding(True, what, f"something listens on {where[0]}:{where[1]}")
 
 
 def _proof(site: Site, keys: KeyRing, settings: Settings) -> Iterator[Finding]:

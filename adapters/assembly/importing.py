@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from adapters.assembly import load
 from adapters.assembly.database import database_url
-from adapters.assembly.sites import site_ways
+from adapters.assembly.sites import sites
 from adapters.assembly.worker import readers
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db import migrate
@@ -54,7 +54,7 @@ def import_parts() -> Iterator[ImportParts]:
                     open_unit_of_work=open_unit_of_work,
                     clock=clock,
                     identities=identities,
-                    readers=readers(site_ways(settings)),
+                    readers=readers(sites(settings)),
                 ),
                 clock=clock,
                 identities=identities,

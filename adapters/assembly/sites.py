@@ -69,18 +69,14 @@ def public_keys_url(settings: Settings) -> str:
     return f"{settings.public_url.rstrip('/')}/.well-known/jwks.json" if settings.public_url else ""
 
 
-def site_ways(settings: Settings) -> dict[str, SiteWays]:
-    """What must be known of each site to read its records: their addresses, and what its codes mean.
-
-    Raises:
-        MalformedSitesFileError, MalformedCodeMapError
-    """
+def site_ways(known: Mapping[str, Site]) -> dict[str, SiteWays]:
+    """What must be known of each site to read its records: their addresses, and what its codes mean."""
     return {
         name: SiteWays(
             bases=(site.fhir.base_url,) if site.fhir is not None else (),
             code_map=site.code_map.value if site.code_map is not None else None,
         )
-        for name, site in sites(settings).items()
+        for name, site in known.items()
     }
 
 

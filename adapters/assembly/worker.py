@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -35,7 +36,6 @@ from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import Ehr, FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
-from adapters.fhir.ways import NO_WAYS, SiteWays
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from adapters.operations import tracing
@@ -44,6 +44,7 @@ from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, Wo
 from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
+from adapters.sites.site import Site
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
@@ -95,8 +96,12 @@ def broker(settings: Settings) -> Broker:
     return Broker(url=url, folder=settings.data_dir.absolute() / "broker")
 
 
-def readers(ways: Mapping[str, SiteWays] = NO_WAYS) -> dict[Door, Reader]:
-    """Who understands what came by which door; `ways` are those of `site_ways`."""
+def readers(known: Mapping[str, Site] | None = None) -> dict[Door, Reader]:
+    """Who understands what came by which door, by what is known of each of the sites."""
+    sites = known or {}
+    ways = site_ways(sites)
+    messages = _WhenNeeded(partial(_message_reader, sites))
+    documents = _WhenNeeded(partial(_document_reader, sites))
     return {
         Door.FHIR: StrictReader(ways),
         Door.FHIR_FETCHED: StrictReader(ways),
@@ -104,6 +109,10 @@ def readers(ways: Mapping[str, SiteWays] = NO_WAYS) -> dict[Door, Reader]:
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
         Door.MEDS: _WhenNeeded(_meds_reader),
+        Door.HL7V2: messages,
+        Door.HL7V2_FILE: messages,
+        Door.CCDA: documents,
+        Door.CCDA_FILE: documents,
     }
 
 
@@ -130,6 +139,19 @@ def _meds_reader() -> Reader:
     from adapters.meds.reader import MedsReader  # noqa: PLC0415 - pyarrow costs memory
 
     return MedsReader()
+
+
+def _message_reader(known: Mapping[str, Site]) -> Reader:
+    from adapters.hl7v2.reader import Hl7v2Reader  # noqa: PLC0415 - few sites send HL7 v2
+
+    return Hl7v2Reader({name: site.hl7v2 for name, site in known.items() if site.hl7v2})
+
+
+def _document_reader(known: Mapping[str, Site]) -> Reader:
+    from adapters.ccda.reader import CcdaReader  # noqa: PLC0415 - the converter and lxml cost memory
+
+    rules = {name: site.ccda for name, site in known.items() if site.ccda}
+    return CcdaReader(rules, StrictReader().read)
 
 
 def models(settings: Settings, watch: WatchesModel | None = None) -> HttpModelServer:
@@ -168,7 +190,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            readers=readers(site_ways(settings)),
+            readers=readers(sites(settings)),
         ),
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,

@@ -12,13 +12,14 @@ from sqlalchemy import Connection, Text, and_, cast, func, or_, select, text
 from adapters.db.tables import audit_entries, decisions, deliveries, messages
 from clinical.audit.entry import AuditKind
 from clinical.services.delivery import Door
+from clinical.services.messages import FILES
 
 _REAPER_LOCK = 0x726561706572  # "reaper": one at a time
 # What comes by webhook is owed in the same commit. An import understands what it stored itself, and
 # may take its time; when it breaks off, the rest is taken up here.
 _PATIENCE = timedelta(minutes=1)
 _PATIENCE_WITH_FILES = timedelta(minutes=15)
-_FILES = (Door.FHIR_BULK.value, Door.MEDS.value)
+_FILES = tuple(door.value for door in FILES)
 # Longer than a write-back is tried (pipelines/tasks/attempt.py).
 _DECIDED_WITHIN = timedelta(days=4)
 

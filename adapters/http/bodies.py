@@ -11,13 +11,30 @@ def require_json(request: Request) -> str:
 
     Compressed bodies are refused: a few kilobytes may unpack to gigabytes.
     """
-    stated = request.headers.get("content-type", "")
-    essence = stated.split(";", 1)[0].strip().lower()
+    essence = essence_of(request)
     if essence != "application/json" and not essence.endswith("+json"):
         raise UnsupportedMediaTypeError("send application/fhir+json or application/json")
+    _require_plain(request)
+    return essence
+
+
+def require_xml(request: Request) -> str:
+    """The stated content type; raises UnsupportedMediaTypeError unless it is plain XML."""
+    essence = essence_of(request)
+    if essence not in {"application/xml", "text/xml"}:
+        raise UnsupportedMediaTypeError("send application/xml or text/xml")
+    _require_plain(request)
+    return essence
+
+
+def essence_of(request: Request) -> str:
+    """The stated content type without its parameters, in small letters."""
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def _require_plain(request: Request) -> None:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMediaTypeError("send the body uncompressed")
-    return essence
 
 
 async def read_limited(request: Request, limit: int) -> bytes:

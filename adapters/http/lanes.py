@@ -85,17 +85,24 @@ def _marks(timeline: Timeline) -> Iterator[tuple[Mark, Event]]:
 
 
 def _ends(timeline: Timeline) -> dict[UUID, Known]:
-    """The end of each start, where one record states both."""
+    """The end of each start, where both are of one visit or one record."""
     starts: defaultdict[tuple[str, ...], list[UUID]] = defaultdict(list)
     for event in timeline.events:
         if event.phase is Phase.START:
-            starts[event.fact_key[:3]].append(event.event_id)
+            starts[_lasting(event)].append(event.event_id)
     found = {}
     for known in timeline.standing:
-        waiting = starts[known.event.fact_key[:3]] if known.event.phase is Phase.END else []
+        waiting = starts[_lasting(known.event)] if known.event.phase is Phase.END else []
         if waiting:
             found[waiting.pop(0)] = known
     return found
+
+
+def _lasting(event: Event) -> tuple[str, ...]:
+    """What lasts: a visit, whose start and end may be told by records of their own, or else a record."""
+    if event.kind is EventKind.ENCOUNTER and event.encounter:
+        return (event.source.site, event.encounter)
+    return event.fact_key[:3]
 
 
 def _mark(known: Known, end: Known | None) -> Mark:

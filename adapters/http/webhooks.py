@@ -5,12 +5,12 @@ know what a resource or a note is.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, status
 
-from adapters.http.bodies import read_limited, require_json
+from adapters.http.bodies import essence_of, read_limited, require_json, require_xml
 from adapters.http.dependencies import Given, VerifySignature, WebDependencies
 from adapters.http.errors import (
     BadSignatureError,
@@ -36,6 +36,14 @@ _RAW_BODY: dict[str, Any] = {
         },
     }
 }
+_RAW_XML: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            each: {"schema": {"type": "string"}} for each in ("application/xml", "text/xml")
+        },
+    }
+}
 # The lexical rule of a FHIR id, which a resource type also keeps.
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
 
@@ -52,6 +60,11 @@ async def _from_nabla(site: str, request: Request, given: Given) -> AsyncIterato
         yield await _signed_body(site, request, given, given.nabla_verifiers)
 
 
+async def _document(site: str, request: Request, given: Given) -> AsyncIterator[bytes]:
+    async with _gate(request).admitted():
+        yield await _signed_body(site, request, given, given.fhir_verifiers, require_xml)
+
+
 def _gate(request: Request) -> Gate:
     gate: Gate = request.app.state.gate
     return gate
@@ -62,6 +75,7 @@ async def _signed_body(
     request: Request,
     given: WebDependencies,
     verifiers: Mapping[str, VerifySignature],
+    require_type: Callable[[Request], str] = require_json,
 ) -> bytes:
     """The body as received, once its signature is known to be genuine."""
     verify = verifiers.get(site)
@@ -69,7 +83,7 @@ async def _signed_body(
         raise UnknownSiteError("no site of this name may deliver here")
     # Said, not proven yet: of a bad signature the log tells at whose door it was tried.
     request.scope["clinical_actor"] = f"site:{site}"
-    require_json(request)
+    require_type(request)
     body = await read_limited(request, given.limits.max_webhook_bytes)
     try:
         verify(request.headers, body)
@@ -80,6 +94,7 @@ async def _signed_body(
 
 EhrBody = Annotated[bytes, Depends(_from_ehr)]
 NablaBody = Annotated[bytes, Depends(_from_nabla)]
+DocumentBody = Annotated[bytes, Depends(_document)]
 
 
 @routes.post(
@@ -116,6 +131,23 @@ async def deliver_resource(
     context = {"type": resource_type, "id": resource_id}
     sender_id = request.headers["webhook-id"]
     return await _accept(request, given, site, Door.FHIR, body, sender_id, context)
+
+
+@routes.post(
+    "/ccda/{site}",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=_REFUSALS,
+    openapi_extra=_RAW_XML,
+)
+async def deliver_document(
+    site: str, body: DocumentBody, request: Request, given: Given
+) -> DeliveryReceipt:
+    """Take in one C-CDA document, signed as a FHIR delivery is.
+
+    Signed bytes that are no document are stored and quarantined, not refused: nothing is lost.
+    """
+    sender_id = request.headers["webhook-id"]
+    return await _accept(request, given, site, Door.CCDA, body, sender_id, {})
 
 
 @routes.post("/nabla/{site}/connect", responses=_REFUSALS, openapi_extra=_RAW_BODY)
@@ -194,7 +226,7 @@ def _take_in(
         door=door,
         sender_id=sender_id,
         body=body,
-        content_type=require_json(request),
+        content_type=essence_of(request),
         received_at=now,
         context=context,
     )

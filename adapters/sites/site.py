@@ -3,6 +3,7 @@
 from msgspec import Struct, field
 
 from adapters.sites.code_map import CodeMapFile
+from adapters.sites.hl7v2 import Ccda, Hl7v2
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
 from adapters.sites.write_back import WriteBackChoices
@@ -19,4 +20,6 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code_map: CodeMapFile | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
+    hl7v2: Hl7v2 | None = None
+    ccda: Ccda | None = None
     write_back: WriteBackChoices = field(default_factory=WriteBackChoices)

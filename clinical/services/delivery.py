@@ -20,6 +20,10 @@ class Door(StrEnum):
     NABLA_CONNECT = "nabla_connect"  # a signed callback: NOTE_EXPORT
     NABLA_NORMALIZED = "nabla_normalized"  # a generate-normalized-data response with its context
     MEDS = "meds"  # rows of a MEDS event table
+    HL7V2 = "hl7v2"  # one HL7 v2 message, by MLLP
+    HL7V2_FILE = "hl7v2_file"  # one HL7 v2 message, by import
+    CCDA = "ccda"  # a C-CDA document, by webhook
+    CCDA_FILE = "ccda_file"  # a C-CDA document, by import
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,8 @@ class Message:
 
 
 MAX_ATTEMPTS = 5
+FILES = (Door.FHIR_BULK, Door.MEDS, Door.HL7V2_FILE, Door.CCDA_FILE)
+"""Doors by which files come in: nobody waits for them as for what just happened."""
 
 
 def key_of(kind: MessageKind, subject_id: UUID, *parameters: str) -> str:
@@ -66,7 +68,7 @@ def key_of(kind: MessageKind, subject_id: UUID, *parameters: str) -> str:
 
 def urgency_of(door: Door) -> Urgency:
     """How soon what came by a door is to be worked on: files can wait for what is happening now."""
-    return Urgency.BACKFILL if door in (Door.FHIR_BULK, Door.MEDS) else Urgency.LIVE
+    return Urgency.BACKFILL if door in FILES else Urgency.LIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

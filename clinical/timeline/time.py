@@ -19,6 +19,8 @@ class Precision(StrEnum):
     YEAR = "year"
     MONTH = "month"
     DAY = "day"
+    HOUR = "hour"
+    MINUTE = "minute"
     INSTANT = "instant"
 
 
@@ -31,7 +33,7 @@ _LATEST_ZONE = timedelta(hours=12)
 class ClinicalTime:
     """A moment known to lie in `[earliest, latest]`, both in UTC; `text` is what was sent.
 
-    An instant has `earliest == latest`. A partial date is never completed by guessing: its bounds
+    An instant has `earliest == latest`, unless its sender named no zone. A partial date is never completed by guessing: its bounds
     are those of the calendar period, widened by the zones it may have been written in.
     """
 

@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 def import_files(
     path: Annotated[
         Path,
-        typer.Argument(help="A Bundle, NDJSON (both also .gz), a MEDS table, or a folder of them."),
+        typer.Argument(
+            help="A Bundle, NDJSON (both .gz too), MEDS, HL7 v2, C-CDA, or a folder of them."
+        ),
     ],
     site: Annotated[
         str, typer.Option(help="Whose patients they are: ids are unique within a site.")

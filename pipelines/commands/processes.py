@@ -20,7 +20,7 @@ _DATA_DIR = typer.Option(help="Folder for database, broker, keys and logs.")
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    for command in (up, web, worker, model, migrate):
+    for command in (up, web, worker, model, mllp, migrate):
         app.command()(command)
 
 
@@ -72,6 +72,14 @@ def model() -> None:
 
     with told_in_words():
         run(shipped_checkpoint())
+
+
+def mllp() -> None:
+    """Take in HL7 v2 messages by MLLP: stored, then acknowledged."""
+    from adapters.assembly.mllp import run  # noqa: PLC0415
+
+    with told_in_words():
+        run()
 
 
 def migrate() -> None:

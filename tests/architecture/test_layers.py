@@ -17,7 +17,7 @@ def test_every_import_contract_is_kept(capsys: pytest.CaptureFixture[str]) -> No
     assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
 
 
-@pytest.mark.parametrize("process", ["web", "worker"])
+@pytest.mark.parametrize("process", ["web", "worker", "mllp"])
 def test_the_process_starts_without_loading_torch(process: str) -> None:
     program = f"import sys, adapters.assembly.{process}; sys.exit('torch' in sys.modules)"
     if process == "worker":

@@ -19,7 +19,7 @@ SET_ASIDE = {
     # The subject is named by an identifier only: whose it is cannot be told without a look-up.
     "Bundle-bundle-references.json": {"fhir.logical_reference": 1},
     # A deletion names no patient.
-    "Bundle-bundle-transaction.json": {"fhir.deletion_not_read": 2},
+    "Bundle-bundle-transaction.json": {"fhir.deletion_not_read": 1},
     # Results without a subject; that they are of the report's patient would be a guess.
     "Bundle-ghp.json": {"fhir.missing_patient": 3},
     "Bundle-report.json": {"fhir.missing_patient": 13},

@@ -11,11 +11,22 @@ from tests.journeys.conftest import Running
 
 pytestmark = pytest.mark.integration
 
-HEAVY = ("torch", "fhir.resources", "pyarrow", "matplotlib", "sklearn")
+HEAVY = (
+    "torch",
+    "fhir.resources",
+    "pyarrow",
+    "matplotlib",
+    "sklearn",
+    "hl7",
+    "lxml",
+    "ccda_to_fhir",
+)
 
 
-@pytest.mark.parametrize("module", ["pipelines.worker", "adapters.assembly.web"])
-def test_starting_web_or_worker_imports_nothing_heavy(module: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["pipelines.worker", "adapters.assembly.web", "adapters.assembly.mllp"]
+)
+def test_starting_web_worker_or_mllp_imports_nothing_heavy(module: str) -> None:
     program = f"import sys, {module}; print([n for n in {HEAVY} if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True

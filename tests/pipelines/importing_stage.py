@@ -18,6 +18,7 @@ from adapters.assembly.worker import readers
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db import tables
 from adapters.db.unit_of_work import unit_of_work_factory
+from adapters.sites.site import Site
 from clinical.services.delivery import Quarantined
 from clinical.services.intake import Intake
 from clinical.services.ports import OpenUnitOfWork
@@ -78,14 +79,14 @@ class Stage:
             ]
 
 
-def stage_on(engine: Engine) -> Stage:
-    """The parts that `clinical import` has, on the test's database."""
+def stage_on(engine: Engine, sites: Mapping[str, Site] | None = None) -> Stage:
+    """The parts that `clinical import` has, on the test's database, with the rules of these sites."""
     open_unit_of_work = unit_of_work_factory(engine)
     intake = Intake(
         open_unit_of_work=open_unit_of_work,
         clock=SystemClock(),
         identities=TimeOrderedIdentities(),
-        readers=readers(),
+        readers=readers(sites),
     )
     return Stage(engine=engine, open_unit_of_work=open_unit_of_work, intake=intake)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.assembly.sites import site_ways
+from adapters.assembly.sites import sites
 from adapters.assembly.worker import readers
 from adapters.settings import Settings
 from adapters.sites.code_map import MalformedCodeMapError
@@ -31,7 +31,7 @@ def settings(folder: Path, rows: str) -> Settings:
 def test_every_fhir_door_knows_the_codes_and_the_addresses_of_the_site(
     tmp_path: Path, door: Door
 ) -> None:
-    known = site_ways(settings(tmp_path, f"{LOCAL},GLU,LOINC,2339-0,\n"))
+    known = sites(settings(tmp_path, f"{LOCAL},GLU,LOINC,2339-0,\n"))
     reader = readers(known)[door]
     local = observation(code=concept(LOCAL, "GLU"))
     (event,) = reader.read(delivery(json.dumps(local).encode(), door=door)).events
@@ -43,4 +43,4 @@ def test_every_fhir_door_knows_the_codes_and_the_addresses_of_the_site(
 
 def test_a_bad_map_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(MalformedCodeMapError, match=r"codes\.csv, line 2"):
-        site_ways(settings(tmp_path, "nonsense\n"))
+        sites(settings(tmp_path, "nonsense\n"))

@@ -77,7 +77,7 @@ def test_a_broken_bundle_in_a_line_is_set_aside_and_the_other_lines_are_read() -
     reading = records.in_both_lanes(body, content_type=NDJSON)
     assert [(q.position, q.reason_code) for q in reading.quarantined] == [
         ("line 1", "fhir.wrong_type"),
-        ("line 2 entry[1]", "fhir.deletion_not_read"),
+        ("line 2.entry[1]", "fhir.deletion_not_read"),
     ]
     assert len(reading.withdrawn) == 1
 

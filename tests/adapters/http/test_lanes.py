@@ -83,6 +83,14 @@ def test_the_end_of_a_lasting_fact_joins_its_start() -> None:
     assert counted(lanes) == lanes.num_events == 3
 
 
+def test_a_visit_whose_start_and_end_are_two_records_is_one_mark() -> None:
+    visit = {"kind": EventKind.ENCOUNTER, "encounter": "V2Visit/v1"}
+    start = event("v1", at=0, part="start", phase=Phase.START, **visit)
+    lanes = shape(start, event("d1", at=5, part="end", phase=Phase.END, **visit))
+    (mark,) = [mark for lane in lanes.lanes for mark in lane.marks]
+    assert (mark.at, mark.until, mark.count) == (hours(0), hours(5), 2)
+
+
 def test_an_end_without_a_start_is_a_mark_of_its_own() -> None:
     lanes = shape(lasting("c1", 0, 48)[1])
     assert counted(lanes) == lanes.num_events == 1

@@ -76,6 +76,31 @@ def test_a_signed_resource_is_stored_as_received_and_owed(stage: Stage) -> None:
     assert entry.request_id == answer.headers["x-request-id"]
 
 
+def test_a_signed_document_is_stored_as_received(stage: Stage) -> None:
+    body = b'<ClinicalDocument xmlns="urn:hl7-org:v3"/>'
+    answer = deliver(stage, body, path="/v1/ccda/north", content_type="text/xml; charset=utf-8")
+    assert answer.status_code == 202
+    delivery = held(stage, answer.json()["delivery_id"])
+    assert (delivery.body, delivery.door, delivery.content_type) == (body, Door.CCDA, "text/xml")
+    assert owed(stage) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"content_type": "application/json"}, 415),
+        ({"content_type": "application/xml", "content-encoding": "gzip"}, 415),
+        ({"content_type": "application/xml", "webhook-signature": "v1,AAAA"}, 401),
+        ({"content_type": "application/xml", "path": "/v1/ccda/south"}, 404),
+    ],
+)
+def test_a_document_is_refused_as_any_delivery_is(
+    stage: Stage, changes: dict[str, Any], status: int
+) -> None:
+    assert deliver(stage, b"<x/>", **{"path": "/v1/ccda/north"} | changes).status_code == status
+    assert owed(stage) == 0
+
+
 def test_a_rest_hook_keeps_the_address_that_it_was_put_to(stage: Stage) -> None:
     answer = deliver(stage, path="/v1/fhir/north/Observation/o1", method="PUT")
     assert answer.status_code == 202

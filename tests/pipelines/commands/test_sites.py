@@ -1,5 +1,6 @@
 """`clinical site` and `clinical keys`: what works with a site and what does not, in words."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,55 @@ def test_a_bad_webhook_secret_is_found_before_it_matters(data_dir: Path) -> None
     status, told = _check()
     assert (status, "FAILS    webhooks in" in told) == (1, True)
     assert "AAAAA" not in told
+
+
+def test_who_may_send_hl7v2_and_whether_anything_listens_is_told(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = '{application = "%s", facility = "GHH", patient_authority = "MRN", time_zone = "%s"}'
+    _sites(
+        data_dir,
+        '[sites.ward.hl7v2]\npeers = ["10.0.0.0/8"]\n'
+        f"senders = [{sender % ('ADT', 'Europe/Paris')}, {sender % ('LAB', '')}]\n"
+        f"[sites.clinic.hl7v2]\nsenders = [{sender % ('LAB', '')}]\n",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("CLINICAL_MLLP_PORT", str(server.getsockname()[1]))
+        status, told = _check()
+    assert status == 1
+    assert "works    HL7 v2 in" in told
+    assert "ADT of GHH, in Europe/Paris" in told
+    assert "LAB of GHH is named twice" in told
+    assert "something listens" in told
+    monkeypatch.setenv("CLINICAL_MLLP_PORT", "1")
+    told = " ".join(_check("clinic")[1].split())
+    assert "nobody may send" in told
+    assert "start `clinical mllp`" in told
+
+
+@pytest.mark.parametrize(
+    ("rules", "what"),
+    [
+        ('peers = ["10.0.0.300"]\nsenders = []', "hl7v2"),
+        (
+            'senders = [{application = "A", facility = "", patient_authority = "M", time_zone = "Mars"}]',
+            "time_zone",
+        ),
+        (
+            'senders = [{application = "A", facility = "", patient_authority = "M", charset = "KOI8"}]',
+            "charset",
+        ),
+        ('senders = [{application = "A", facility = ""}]', "patient_authority"),
+    ],
+)
+def test_rules_of_hl7v2_that_cannot_be_are_refused_with_their_place(
+    data_dir: Path, rules: str, what: str
+) -> None:
+    _sites(data_dir, f"[sites.ward.hl7v2]\n{rules}\n")
+    status, told = _check()
+    assert status == 1
+    assert "sites.malformed_file" in told
+    assert what in told
 
 
 def test_a_site_that_nobody_knows_is_a_named_error(data_dir: Path) -> None:
