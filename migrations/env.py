@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from adapters.db import outward_tables  # noqa: F401 - its tables belong to the metadata
 from adapters.db.tables import metadata
 
 context.configure(

@@ -20,6 +20,7 @@ from adapters.db.forgotten import SqlForgotten
 from adapters.db.inbox import SqlInbox
 from adapters.db.memories import SqlMemories
 from adapters.db.models import SqlModels
+from adapters.db.note_jobs import SqlNoteJobs
 from adapters.db.outbox import SqlOutbox
 from adapters.db.payloads import SqlPayloads
 from adapters.db.plan_comparisons import SqlPlanComparisons
@@ -52,6 +53,7 @@ class SqlUnitOfWork:
         self.outbox = SqlOutbox(connection, self._moment)
         self.dead_letters = SqlDeadLetters(connection)
         self.forgotten = SqlForgotten(connection)
+        self.note_jobs = SqlNoteJobs(connection)
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
         self.models = SqlModels(connection)

@@ -32,23 +32,48 @@ from clinical.timeline.time import ClinicalTime
 
 _MAX_EXPONENT = 30
 _NOTE = Code(CodeSystem.LOINC, "34109-9", "Note")
+_INSTRUCTIONS = Code(CodeSystem.LOINC, "69730-0", "Instructions")
 
 
 class ConnectReader:
-    """Door.NABLA_CONNECT: a `NOTE_EXPORT` is a document and the diagnoses of the visit.
+    """Door.NABLA_CONNECT: a note is a document and the diagnoses of the visit, instructions a document.
 
     Nothing in it says when: its events are known from when they were received.
     """
 
     def read(self, delivery: Delivery) -> Reading:
         """Understand one callback; what cannot be is quarantined."""
-        reading = Reading()
+        reading, record_type = Reading(), "NablaNote"
         try:
             callback = connect.parse_callback(delivery.body)
-            export = connect.note_export(callback)
+            if callback.type == connect.PATIENT_INSTRUCTIONS_EXPORT:
+                record_type = "NablaInstructions"
+                return self._instructions(delivery, callback, reading)
+            return self._note(delivery, callback, reading)
         except RejectedError as error:
-            reading.quarantined.append(_whole(delivery, "NablaNote", error))
+            reading.quarantined.append(_whole(delivery, record_type, error))
             return reading
+
+    def _instructions(
+        self, delivery: Delivery, callback: connect.Callback, reading: Reading
+    ) -> Reading:
+        export = connect.instructions_export(callback)
+        document = _Note(
+            delivery=delivery,
+            reading=reading,
+            record_type="NablaInstructions",
+            patient=export.external_patient_id,
+            encounter=export.external_encounter_id,
+            version=callback.request_uuid,
+        )
+        document.add(
+            EventKind.DOCUMENT, (_INSTRUCTIONS,), part="instructions", category="instructions"
+        )
+        reading.counts["record:NablaInstructions"] += 1
+        return reading
+
+    def _note(self, delivery: Delivery, callback: connect.Callback, reading: Reading) -> Reading:
+        export = connect.note_export(callback)
         note = _Note(
             delivery=delivery,
             reading=reading,
@@ -269,7 +294,10 @@ def _quantity(amount: normalized.Amount) -> Quantity:
         raise MalformedItemError("value: the number is out of range")
     if not text.isprintable():
         raise MalformedItemError("unit: no plain text")
-    return Quantity(amount.value, words.ucum_unit(amount.unit, amount.code), text)
+    # A code of another system is no UCUM code, whatever it looks like.
+    code = amount.code if words.is_ucum(amount.system) else None
+    unit = words.ucum_unit(amount.unit, code)
+    return Quantity(amount.value, None if amount.code and not code else unit, text)
 
 
 def _amounts(value: EventValue) -> Iterable[Quantity]:

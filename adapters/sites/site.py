@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from adapters.sites.nabla import Nabla
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
 
@@ -16,3 +17,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fhir: Fhir | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
+    nabla: Nabla | None = None

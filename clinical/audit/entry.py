@@ -42,6 +42,9 @@ class AuditKind(StrEnum):
     MESSAGE_REDRIVEN = "message.redriven.v1"
     PATIENT_ERASED = "patient.erased.v1"
     MESSAGE_REOWED = "message.reowed.v1"
+    NOTE_SENT = "note.sent.v1"
+    WEBHOOK_DISABLED = "webhook.disabled.v1"
+    WEBHOOK_ENABLED = "webhook.enabled.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

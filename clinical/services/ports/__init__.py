@@ -10,6 +10,7 @@ from clinical.services.ports.answers import (
 )
 from clinical.services.ports.judgements import Recalls, Reviews, WorklistQuery
 from clinical.services.ports.log import AuditLog, Erased, Erasure, Payloads, append_all
+from clinical.services.ports.notes import CodedNote, NoteCoder, NoteJob, NoteJobs
 from clinical.services.ports.outside import (
     Clock,
     EhrGateway,
@@ -27,6 +28,7 @@ from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 __all__ = [
     "AuditLog",
     "Clock",
+    "CodedNote",
     "DeadLetters",
     "EhrGateway",
     "EhrUnavailableError",
@@ -41,6 +43,9 @@ __all__ = [
     "ModelServer",
     "ModelUnavailableError",
     "Models",
+    "NoteCoder",
+    "NoteJob",
+    "NoteJobs",
     "OpenUnitOfWork",
     "Outbox",
     "Payloads",
