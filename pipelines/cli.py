@@ -29,6 +29,8 @@ _GROUPS = (
     "replay",
     "models",
     "recalling",
+    "nabla",
+    "webhooks",
 )
 
 for _group in _GROUPS:

@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from adapters import telemetry
 from adapters.assembly import keys
 from adapters.assembly.database import database_url
+from adapters.assembly.receivers import announced, receivers
+from adapters.assembly.sites import sites
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.clinicians import BadPasswordError, Clinicians
 from adapters.db.engine import create_engine
@@ -17,10 +19,13 @@ from adapters.db.erasure import scrub
 from adapters.db.migrate import upgrade
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.notary import Ed25519Notary
+from adapters.receivers.receivers import WebhookReceivers
 from adapters.settings import Settings
+from clinical.services.announcing import AnnouncingService
 from clinical.services.erasure import ErasureService
 from clinical.services.ledger import LedgerService
 from clinical.services.ports import OpenUnitOfWork
+from clinical.services.ports.announcements import ReceiverName
 from clinical.services.quarantine import QuarantineService
 from clinical.services.recall import RecallService
 from clinical.services.registry import RegistryService
@@ -78,10 +83,11 @@ def registry_as(
     Raises:
         BadPasswordError
     """
-    with _engine(_settings(data_dir)) as engine:
+    settings = _settings(data_dir)
+    with _engine(settings) as engine:
         if Clinicians(engine).verify(name, password) is None:
             raise BadPasswordError("name and password do not belong together")
-        yield _registry(unit_of_work_factory(engine))
+        yield _registry(unit_of_work_factory(engine, announced=announced(sites(settings))))
 
 
 def _registry(open_unit_of_work: OpenUnitOfWork) -> RegistryService:
@@ -103,6 +109,25 @@ def recalls(data_dir: Path | None = None) -> Iterator[RecallService]:
         )
 
 
+@contextmanager
+def announcing(
+    data_dir: Path | None = None,
+) -> Iterator[tuple[AnnouncingService, WebhookReceivers, list[ReceiverName]]]:
+    """Who tells others, whom they can call, and all of those by name."""
+    settings, clock = _settings(data_dir), SystemClock()
+    known = sites(settings)
+    told = receivers(known, clock)
+    named = [ReceiverName(site, name) for site in known for name in known[site].webhooks]
+    with _stored(settings) as open_unit_of_work:
+        service = AnnouncingService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=TimeOrderedIdentities(),
+            receivers=told,
+        )
+        yield service, told, named
+
+
 def _settings(data_dir: Path | None) -> Settings:
     settings = Settings()
     return settings if data_dir is None else settings.model_copy(update={"data_dir": data_dir})
@@ -111,7 +136,7 @@ def _settings(data_dir: Path | None) -> Settings:
 @contextmanager
 def _stored(settings: Settings) -> Iterator[OpenUnitOfWork]:
     with _engine(settings) as engine:
-        yield unit_of_work_factory(engine)
+        yield unit_of_work_factory(engine, announced=announced(sites(settings)))
 
 
 @contextmanager

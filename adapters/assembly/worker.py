@@ -12,9 +12,11 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from adapters import telemetry
-from adapters.assembly import keys, load
+from adapters.assembly import keys, load, nabla
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
+from adapters.assembly.receivers import announced, receivers
+from adapters.assembly.sites import sites
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -28,6 +30,7 @@ from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
+from adapters.nabla.core_reader import CoreReader
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from adapters.operations import tracing
 from adapters.operations.health import HealthLimits
@@ -35,10 +38,13 @@ from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, Wo
 from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
+from clinical.services.announcing import AnnouncingService
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
+from clinical.services.messages import MessageKind
+from clinical.services.notes import NoteService
 from clinical.services.ports import (
     Clock,
     Identities,
@@ -72,6 +78,8 @@ class Parts:
     intake: Intake
     predictions: PredictionService
     write_backs: WriteBackService
+    notes: NoteService
+    announcing: AnnouncingService
     audit: AuditService
     ledger: LedgerService
     shedding: SheddingService
@@ -93,6 +101,7 @@ def readers() -> dict[Door, Reader]:
         Door.FHIR_FETCHED: StrictReader(),
         Door.FHIR_BULK: BulkReader(),
         Door.NABLA_CONNECT: ConnectReader(),
+        Door.NABLA_CORE: CoreReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
         Door.MEDS: _WhenNeeded(_meds_reader),
     }
@@ -143,7 +152,9 @@ def open_parts(
         )
     # A worker whose own clock is slow would not see what just came in.
     clock, identities = DatabaseClock(engine), TimeOrderedIdentities()
-    open_unit_of_work = unit_of_work_factory(engine)
+    known = sites(settings)
+    open_unit_of_work = unit_of_work_factory(engine, announced=announced(known))
+    coder = nabla.coder(settings, known, clock)
     return Parts(
         open_unit_of_work=open_unit_of_work,
         clock=clock,
@@ -154,6 +165,7 @@ def open_parts(
             clock=clock,
             identities=identities,
             readers=readers(),
+            follow_up=lambda each: MessageKind.CODE_NOTE if coder.takes(each) else None,
         ),
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,
@@ -167,6 +179,15 @@ def open_parts(
             clock=clock,
             identities=identities,
             ehr=FhirGateway(settings.ehr_base_urls),
+        ),
+        notes=NoteService(
+            open_unit_of_work=open_unit_of_work, clock=clock, identities=identities, coder=coder
+        ),
+        announcing=AnnouncingService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            receivers=receivers(known, clock),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         ledger=keys.ledger(settings, open_unit_of_work, clock),

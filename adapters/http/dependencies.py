@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from adapters.operations.figures import OperatingFigures
 from adapters.operations.health import HealthLimits
+from clinical.errors import RejectedError
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
@@ -42,6 +43,17 @@ class Callback(Protocol):
     def request_uuid(self) -> str: ...
     @property
     def type(self) -> str: ...
+
+
+class CoreEvent(Protocol):
+    """What a webhook of Nabla Core says of itself."""
+
+    @property
+    def id(self) -> str: ...
+
+
+def _no_core_event(_body: bytes) -> CoreEvent:
+    raise RejectedError("no webhook of Nabla Core is known")
 
 
 class KnownClinician(Protocol):
@@ -101,7 +113,7 @@ class WebDependencies:
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
     what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback. `model_fingerprint` raises
+    RejectedError where the bytes are no callback, `parse_core_event` where they are no webhook of Core. `model_fingerprint` raises
     ModelUnavailableError.
     """
 
@@ -128,6 +140,8 @@ class WebDependencies:
     operating: Operating
     free_disk: Callable[[], int]
     limits: Limits
+    nabla_core_verifiers: Mapping[str, VerifySignature] = field(default_factory=dict)
+    parse_core_event: Callable[[bytes], CoreEvent] = _no_core_event
     health_limits: HealthLimits = field(default_factory=HealthLimits)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from adapters.nabla import core_events
-from adapters.nabla.api import NablaApi, document, text_of
+from adapters.nabla.api import NablaApi, document
 from adapters.nabla.connect import NoteExport
 from adapters.nabla.errors import FailedJobError, MalformedAnswerError
 from adapters.nabla.requests import NoteSettings, normalization
@@ -63,4 +63,4 @@ class CoreClient:
             raise FailedJobError(f"Nabla gave it up, number {job.error_number}")
         if job.has_succeeded and job.result is None:
             raise MalformedAnswerError("payload: a job that succeeded needs its result")
-        return Answered(job.result, text_of({"id": job.id}, "id"))
+        return Answered(job.result, job.id)

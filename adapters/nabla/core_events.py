@@ -30,11 +30,11 @@ class CoreEvent(Struct, frozen=True):
 class _Job(Struct):
     id: str = ""
     status: str = ""
-    payload: Raw | None = None
+    payload: Raw = Raw()
 
 
 class _Nested(Struct):
-    data: Raw | None = None
+    data: Raw = Raw()
     status: Any = None
 
 
@@ -80,7 +80,7 @@ def job_of(event: CoreEvent) -> Job | None:
     """The job that an event is about; None where its data are no such thing."""
     data = bytes(event.data)
     nested = _decoded(_NESTED, data)
-    if nested is not None and nested.data is not None and nested.status is None:
+    if nested is not None and bytes(nested.data) and nested.status is None:
         data = bytes(nested.data)
     return parse_job(data)
 
@@ -88,10 +88,10 @@ def job_of(event: CoreEvent) -> Job | None:
 def parse_job(body: bytes) -> Job | None:
     """A job as polling tells it; None where it is none."""
     told = _decoded(_JOB, body)
-    if told is None or not told.id.isprintable() or len(told.id) > _LONGEST_ID:
+    if told is None or not told.id or not told.id.isprintable() or len(told.id) > _LONGEST_ID:
         return None
     status = told.status.strip().upper()
-    payload = bytes(told.payload) if told.payload is not None else b""
+    payload = bytes(told.payload)
     failure = _decoded(_FAILURE, payload) if status == "FAILED" else None
     has_result = status == "SUCCEEDED" and payload.lstrip()[:1] == b"{"
     return Job(

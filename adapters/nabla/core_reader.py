@@ -26,7 +26,9 @@ class CoreReader:
             return reading
         kind, _, _ = event.type.partition(".")
         known = kind if kind in core_events.KNOWN else "other"
-        reading.counts[f"record:{_RECORD}" if known == core_events.NORMALIZED else f"skipped:{known}"] += 1
+        reading.counts[
+            f"record:{_RECORD}" if known == core_events.NORMALIZED else f"skipped:{known}"
+        ] += 1
         return reading
 
 

@@ -94,6 +94,8 @@ def _diagnoses(stated: Iterable[Any]) -> Iterable[dict[str, str]]:
             case {"system": str(system), "code": str(code), "display": str(display)}:
                 if system.strip().lower() in _ICD_10_CM_NAMES:
                     yield {"system": _ICD_10_CM, "code": code, "display": display}
+            case _:
+                pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,9 @@ def _structured(stated: Encounter) -> dict[str, Any]:
 def _before_structured(stated: Encounter) -> dict[str, Any]:
     _require_one_of(stated.gender, "gender", ("MALE", "FEMALE", "OTHER", "UNKNOWN"))
     if stated.visit_diagnoses:
-        raise UnsuitableRequestError(f"visit_diagnoses: there were none before {_STRUCTURED_ENCOUNTER}")
+        raise UnsuitableRequestError(
+            f"visit_diagnoses: there were none before {_STRUCTURED_ENCOUNTER}"
+        )
     stated_of = {
         "patient_name": stated.name,
         "patient_dob": stated.birth_date,

@@ -8,6 +8,7 @@ import re
 from typing import Literal
 
 from msgspec import Struct, field
+from typing_extensions import override
 
 from adapters.sites.peers import Breaker, Limits
 from adapters.sites.secret import Secret
@@ -107,6 +108,7 @@ class Core(_Product, frozen=True, kw_only=True, forbid_unknown_fields=True):
     section_keys: dict[ConnectCategory, SectionKey] = {}
     limits: Limits = field(default_factory=lambda: Limits(timeout_seconds=_SLOW))
 
+    @override
     def __post_init__(self) -> None:
         """As for any product; the asynchronous way is younger than the other."""
         super().__post_init__()

@@ -5,16 +5,18 @@ from msgspec import Struct
 from adapters.sites.nabla import Nabla
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
+from adapters.sites.webhooks import Receiver
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One EHR, or one Nabla organisation, and what we do with it; a part that is not there is off.
 
     `webhook_secrets` are those of Standard Webhooks, `nabla_connect_secrets` those with which Nabla
-    Connect signs: several while they rotate.
+    Connect signs: several while they rotate. `webhooks` are those whom we tell, by name.
     """
 
     fhir: Fhir | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
     nabla: Nabla | None = None
+    webhooks: dict[str, Receiver] = {}

@@ -33,9 +33,7 @@ def upgrade() -> None:
         sa.Column("is_delivered", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_webhook_sends")),
     )
-    op.create_index(
-        "ix_webhook_sends_endpoint", "webhook_sends", ["site", "endpoint", "last_at"]
-    )
+    op.create_index("ix_webhook_sends_endpoint", "webhook_sends", ["site", "endpoint", "last_at"])
     op.create_table(
         "webhook_endpoints",
         sa.Column("site", sa.Text(), nullable=False),

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Protocol, Self
 
+from clinical.services.ports.announcements import Announcements
 from clinical.services.ports.answers import (
     LatentStates,
     Memories,
@@ -48,6 +49,8 @@ class UnitOfWork(Protocol):
     def plan_comparisons(self) -> PlanComparisons: ...
     @property
     def audit_log(self) -> AuditLog: ...
+    @property
+    def announcements(self) -> Announcements: ...
     @property
     def payloads(self) -> Payloads: ...
     @property

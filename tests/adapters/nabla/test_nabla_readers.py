@@ -118,7 +118,7 @@ def test_the_answer_is_exactly_the_request_uuid() -> None:
     assert connect.answer(parsed) == b'{"request_uuid":"u1"}'
 
 
-@pytest.mark.parametrize("type_", ["PATIENT_INSTRUCTIONS_EXPORT", "note_export", ""])
+@pytest.mark.parametrize("type_", ["NOTE_DRAFT", "note_export", ""])
 def test_a_callback_of_another_type_is_a_named_error_and_quarantined(type_: str) -> None:
     content = callback() | {"type": type_}
     parsed = connect.parse_callback(json.dumps(content).encode())
