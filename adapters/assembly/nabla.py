@@ -80,7 +80,7 @@ def core_client(site: str, region: str, core: Core, keys: KeyRing, clock: Clock)
     """Core of one site; raises ForeignAddressError where its address may not be called."""
     base = core.base_url or base_url(region, "core/server")
     server = NablaApi(_peer(core, base, keys, clock), core.api_version, site)
-    section_keys: dict[str, str] = {**core.section_keys}
+    section_keys = {str(category): str(key) for category, key in core.section_keys.items()}
     note = NoteSettings(locale=core.locale, template=core.template, section_keys=section_keys)
     if not core.is_async:
         return CoreClient(server, note)

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, and_, case, delete, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, func, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.outward_tables import webhook_endpoints, webhook_sends
@@ -169,7 +170,7 @@ class SqlAnnouncements:
         ]
 
 
-def _is(receiver: ReceiverName):  # type: ignore[no-untyped-def]
+def _is(receiver: ReceiverName) -> ColumnElement[bool]:
     return and_(
         webhook_endpoints.c.site == receiver.site,
         webhook_endpoints.c.endpoint == receiver.endpoint,
@@ -179,6 +180,6 @@ def _is(receiver: ReceiverName):  # type: ignore[no-untyped-def]
 def _last_tries() -> Select[tuple[object, ...]]:
     return (
         select(webhook_sends)
-        .distinct(webhook_sends.c.site, webhook_sends.c.endpoint)
+        .ext(distinct_on(webhook_sends.c.site, webhook_sends.c.endpoint))
         .order_by(webhook_sends.c.site, webhook_sends.c.endpoint, webhook_sends.c.last_at.desc())
     )

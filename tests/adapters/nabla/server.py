@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -109,9 +109,7 @@ class NablaServer:
 
 
 @contextmanager
-def nabla_server(
-    jwks: Mapping[str, Any], now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Iterator[NablaServer]:
+def nabla_server(jwks: Mapping[str, Any], now: Callable[[], datetime]) -> Iterator[NablaServer]:
     """The server at a free port of this machine."""
     nabla = NablaServer(jwks, now)
 

@@ -148,8 +148,9 @@ def test_the_version_is_in_a_header_of_every_call(
 
 
 DIAGNOSIS = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "R51.9", "display": "Headache"}
-SECTIONS = [{"key": "CHIEF_COMPLAINT", "title": "Complaint", "text": "SECRET words"}] + [
-    {"key": "CHIEF_COMPLAINT", "title": "More", "text": "SECRET words"}
+SECTIONS = [
+    {"key": "CHIEF_COMPLAINT", "title": title, "text": "SECRET words"}
+    for title in ("Complaint", "More")
 ]
 OLD = {"note": {"sections": SECTIONS}, "note_locale": "FRENCH_FR", "note_template": "GENERAL"}
 NEW = {"note": {"sections": SECTIONS, "locale": "FRENCH_FR", "template": "GENERAL"}}

@@ -158,6 +158,14 @@ def later(
     return _joined(engine, frozen_clock, server, _coder(server, keys, frozen_clock, **how))
 
 
+def erase(joined: Joined) -> None:
+    ErasureService(
+        open_unit_of_work=joined.bench.open_unit_of_work,
+        clock=joined.clock,
+        identities=joined.bench.identities,
+    ).erase(PatientRef("north", "p1"), "operator")
+
+
 def test_a_note_is_coded_by_core_and_becomes_events_known_from_its_export(joined: Joined) -> None:
     exported_at = joined.clock.now()
     note_id = joined.receive(Door.NABLA_CONNECT, callback(), "u1")
@@ -170,7 +178,7 @@ def test_a_note_is_coded_by_core_and_becomes_events_known_from_its_export(joined
         timeline = uow.timelines.of(PATIENT)
     assert {known.at for known in timeline.versions} == {exported_at}
     assert AuditKind.NOTE_SENT in joined.entries(note_id)
-    assert joined.entries(stored.delivery_id)[0] is AuditKind.DELIVERY_RECEIVED
+    assert AuditKind.DELIVERY_RECEIVED in joined.entries(stored.delivery_id)
 
 
 def test_a_site_that_did_not_turn_core_on_sends_nothing(
@@ -254,7 +262,7 @@ def test_a_webhook_of_core_brings_the_result_and_polling_adds_nothing(later: Joi
     later.work()
     assert len(later.stored(Door.NABLA_NORMALIZED)) == 1
     with later.bench.open_unit_of_work() as uow:
-        assert [m.kind for m in uow.outbox.claim(9, LEASE)] == [MessageKind.PREDICT]
+        assert uow.outbox.pending() == 1  # the prediction
 
 
 def test_a_webhook_that_comes_before_its_job_is_known_waits_for_it(later: Joined) -> None:
@@ -285,11 +293,7 @@ def test_what_a_webhook_told_of_a_patient_is_erased_with_the_patient(later: Join
     later.work()
     later.receive(Door.NABLA_CORE, core_event(**done), "event-1")
     later.work()
-    ErasureService(
-        open_unit_of_work=later.bench.open_unit_of_work,
-        clock=later.clock,
-        identities=later.bench.identities,
-    ).erase(PatientRef("north", "p1"), "operator")
+    erase(later)
     bodies = [
         each.body
         for door in (Door.NABLA_CONNECT, Door.NABLA_CORE, Door.NABLA_NORMALIZED)
@@ -302,8 +306,7 @@ def test_a_note_that_was_erased_meanwhile_is_not_sent(joined: Joined) -> None:
     note_id = joined.receive(Door.NABLA_CONNECT, callback(), "u1")
     act = Act(actor="worker", at=joined.clock.now())
     joined.intake.record(note_id, act)
-    with joined.engine.begin() as connection:
-        connection.execute(deliveries.update().values(body=b"", digest=""))
+    erase(joined)
     joined.work()
     assert joined.server.asked == []
     with joined.bench.open_unit_of_work() as uow:
