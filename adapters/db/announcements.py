@@ -74,8 +74,9 @@ class SqlAnnouncements:
             upsert(webhook_endpoints)
             .values(site=receiver.site, endpoint=receiver.endpoint)
             .on_conflict_do_nothing()
+            .returning(webhook_endpoints.c.endpoint)
         )
-        return self._connection.execute(added).rowcount > 0
+        return self._connection.execute(added).first() is not None
 
     def enable(self, receiver: ReceiverName) -> bool:
         """Tell it again; whether that is new."""

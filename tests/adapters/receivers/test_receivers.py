@@ -197,7 +197,7 @@ def test_a_question_about_the_past_and_another_site_are_not_told(
     Journeys(engine, frozen_clock, known).predict()
     Journeys(engine, frozen_clock, known).work()
     here = Journeys(engine, frozen_clock, sites(dashboard=stated(hook.url)), seed=4)
-    here.predictions.make(PATIENT.patient_id, here.act(), purpose=Purpose.AUDIT)
+    here.predictions.make(PATIENT.patient_id, here.act(), purpose=Purpose.RETROSPECTIVE)
     here.work()
     assert hook.came == []
 
