@@ -39,14 +39,21 @@ class NablaCoder:
             return False
         return False
 
-    def ask(self, note: Delivery) -> CodedNote:
-        """Send the note; raises as CoreClient.ask does."""
-        return _coded(note, self._clients[note.site].ask(_export(note)))
+    def whose(self, note: Delivery) -> tuple[str, str]:
+        """The site's ids of patient and encounter; raises MalformedCallbackError."""
+        export = _export(note)
+        patient = export.external_patient_id.removeprefix("Patient/")
+        return patient, export.external_encounter_id.removeprefix("Encounter/")
 
-    def poll(self, note: Delivery, job_id: str) -> CodedNote:
+    def ask(self, note: Delivery, encountered_at: str | None) -> CodedNote:
+        """Send the note; raises as CoreClient.ask does."""
+        answered = self._clients[note.site].ask(_export(note))
+        return _coded(note, answered, encountered_at)
+
+    def poll(self, note: Delivery, job_id: str, encountered_at: str | None) -> CodedNote:
         """What became of it; raises as CoreClient.poll does."""
         try:
-            return _coded(note, self._clients[note.site].poll(job_id))
+            return _coded(note, self._clients[note.site].poll(job_id), encountered_at)
         except UnknownEntityError:
             return CodedNote()  # after two hours nothing is known of it: it is asked anew
 
@@ -54,12 +61,12 @@ class NablaCoder:
         """The id of the job that the event tells of; raises MalformedEventError."""
         return _job(event).id
 
-    def told(self, note: Delivery, event: Delivery) -> CodedNote:
+    def told(self, note: Delivery, event: Delivery, encountered_at: str | None) -> CodedNote:
         """What the event brought; raises FailedJobError, MalformedEventError."""
         job = _job(event)
         if job.has_failed:
             raise FailedJobError(f"Nabla gave it up, number {job.error_number}")
-        return _coded(note, Answered(job.result, job.id))
+        return _coded(note, Answered(job.result, job.id), encountered_at)
 
 
 def _export(note: Delivery) -> connect.NoteExport:
@@ -73,15 +80,15 @@ def _job(event: Delivery) -> core_events.Job:
     return job
 
 
-def _coded(note: Delivery, answered: Answered) -> CodedNote:
+def _coded(note: Delivery, answered: Answered, encountered_at: str | None) -> CodedNote:
     if answered.response is None:
         return CodedNote(job_id=answered.job_id)
     export = _export(note)
     envelope = {
         "external_patient_id": export.external_patient_id,
         "external_encounter_id": export.external_encounter_id,
-        # A callback does not say when the encounter was, nor when the note was exported: it was then.
-        "encounter_time": None,
+        "encounter_time": encountered_at,
+        # A callback does not say when the note was exported: it was then.
         "note_exported_at": note.received_at,
         "response": Raw(answered.response),
     }

@@ -17,6 +17,9 @@ from clinical.services.ports import (
     OpenUnitOfWork,
     UnitOfWork,
 )
+from clinical.timeline.event import EventKind, Phase
+from clinical.timeline.patient import PatientRef
+from clinical.timeline.time import ClinicalTime, Precision
 
 # An event may come before what it answers is stored; one of a job that we never asked for never fits.
 _FITS_WITHIN = timedelta(minutes=10)
@@ -69,17 +72,30 @@ class NoteService:
     def _ask(self, note: Delivery, act: Act, message: Message) -> None:
         with self.open_unit_of_work() as uow:
             job = uow.note_jobs.of_note(note.delivery_id)
-        if not note.body:  # erased since
+            at = self._encountered_at(uow, note)
+        if not note.body:
             self._settle(message)
             return
-        coded = self.coder.poll(note, job.job_id) if job is not None else CodedNote()
+        coded = self.coder.poll(note, job.job_id, at) if job is not None else CodedNote()
         if coded == CodedNote():
-            coded = self._send(note, act)
+            coded = self._send(note, act, at)
         if coded.content is None:
             raise NoteInWorkError("the note is being coded")
         self._store(note, coded.content, act, message)
 
-    def _send(self, note: Delivery, act: Act) -> CodedNote:
+    def _encountered_at(self, uow: UnitOfWork, note: Delivery) -> str | None:
+        """When the encounter began, if the EHR has told: a note's callback and what comes back do not."""
+        if not note.body:  # erased since
+            return None
+        patient, encounter = self.coder.whose(note)
+        timeline = uow.timelines.of(PatientRef(note.site, patient).patient_id)
+        for event in timeline.events:
+            is_start = event.kind is EventKind.ENCOUNTER and event.phase is Phase.START
+            if is_start and event.source.record_id == encounter and event.occurred_at is not None:
+                return _said(event.occurred_at)
+        return None
+
+    def _send(self, note: Delivery, act: Act, at: str | None) -> CodedNote:
         with self.open_unit_of_work() as uow:
             uow.audit_log.append(
                 act.entry(
@@ -90,7 +106,7 @@ class NoteService:
                 )
             )
             uow.commit()
-        coded = self.coder.ask(note)
+        coded = self.coder.ask(note, at)
         if coded.content is None:
             with self.open_unit_of_work() as uow:
                 uow.note_jobs.keep(
@@ -104,6 +120,7 @@ class NoteService:
         with self.open_unit_of_work() as uow:
             job = uow.note_jobs.named(event.site, job_id)
             note = uow.inbox.get(job.note_id) if job is not None else None
+            at = self._encountered_at(uow, note) if note is not None else None
         if note is None:
             if self.clock.now() - event.received_at < _FITS_WITHIN:
                 raise EarlyEventError("no job of this id is known yet")
@@ -111,7 +128,7 @@ class NoteService:
         if not note.body:
             self._settle(message)
             return
-        coded = self.coder.told(note, event)
+        coded = self.coder.told(note, event, at)
         if coded.content is None:
             raise NoteInWorkError("the event does not say what came of the note")
         self._store(note, coded.content, act, message, event=event)
@@ -173,3 +190,14 @@ class NoteService:
         with self.open_unit_of_work() as uow:
             uow.outbox.done(message)
             uow.commit()
+
+
+def _said(moment: ClinicalTime) -> str | None:
+    """A day or an instant as such; less than a day says too little to be an encounter's time."""
+    match moment.precision:
+        case Precision.INSTANT:
+            return moment.earliest.isoformat()
+        case Precision.DAY:
+            return moment.text
+        case Precision.MONTH | Precision.YEAR:
+            return None

@@ -34,11 +34,19 @@ class NoteCoder(Protocol):
         """Whether the delivery is a note that is to be coded, or tells of one that was."""
         ...
 
-    def ask(self, note: Delivery) -> CodedNote:
-        """Send the note; raises an error of the adapter's, RejectedError or OperationalError."""
+    def whose(self, note: Delivery) -> tuple[str, str]:
+        """The site's ids of the patient and of the encounter; raises a RejectedError of the adapter's."""
         ...
 
-    def poll(self, note: Delivery, job_id: str) -> CodedNote:
+    def ask(self, note: Delivery, encountered_at: str | None) -> CodedNote:
+        """Send the note; raises an error of the adapter's, RejectedError or OperationalError.
+
+        `encountered_at`: the day or instant of the encounter, where it is known; it goes into what
+        comes back, for that does not say.
+        """
+        ...
+
+    def poll(self, note: Delivery, job_id: str, encountered_at: str | None) -> CodedNote:
         """What became of it; raises likewise."""
         ...
 
@@ -46,7 +54,7 @@ class NoteCoder(Protocol):
         """The id of the job that an event tells of."""
         ...
 
-    def told(self, note: Delivery, event: Delivery) -> CodedNote:
+    def told(self, note: Delivery, event: Delivery, encountered_at: str | None) -> CodedNote:
         """What an event brought for the note; raises likewise."""
         ...
 

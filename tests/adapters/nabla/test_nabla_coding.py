@@ -181,6 +181,32 @@ def test_a_note_is_coded_by_core_and_becomes_events_known_from_its_export(joined
     assert AuditKind.DELIVERY_RECEIVED in joined.entries(stored.delivery_id)
 
 
+@pytest.mark.parametrize("period", ["2026-03-01T08:00:00+01:00", "2026-03-01", "2026-03", None])
+def test_what_nabla_coded_happened_at_the_encounter_where_the_ehr_told_of_it(
+    joined: Joined, period: str | None
+) -> None:
+    encounter = {
+        "resourceType": "Encounter",
+        "id": "e1",
+        "status": "in-progress",
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+        "subject": {"reference": "Patient/p1"},
+        **({"period": {"start": period}} if period else {}),
+    }
+    joined.receive(Door.FHIR, encounter, "w1")
+    joined.work()
+    joined.receive(Door.NABLA_CONNECT, callback(), "u1")
+    joined.work()
+    with joined.bench.open_unit_of_work() as uow:
+        timeline = uow.timelines.of(PATIENT)
+    found = [each for each in timeline if each.source.record_type == "NablaNormalized"]
+    assert len(found) == 3
+    said = {each.occurred_at.text if each.occurred_at else None for each in found}
+    # Less than a day is no encounter's time; nothing is guessed.
+    known = {"2026-03-01T08:00:00+01:00": "2026-03-01T07:00:00+00:00", "2026-03-01": period}
+    assert said == {known.get(period or "")}
+
+
 def test_a_site_that_did_not_turn_core_on_sends_nothing(
     engine: Engine, frozen_clock: SettableClock, server: NablaServer
 ) -> None:
