@@ -10,8 +10,7 @@ from adapters.sites.site import Site
 from adapters.sites.webhooks import Receiver
 from clinical.audit.announced import ANNOUNCED
 from clinical.audit.entry import AuditKind
-from clinical.services.ports import Clock
-from clinical.services.ports.announcements import ReceiverName
+from clinical.services.ports import Clock, ReceiverName
 
 
 def announced(known: Mapping[str, Site]) -> frozenset[AuditKind]:

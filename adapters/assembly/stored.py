@@ -24,8 +24,7 @@ from adapters.settings import Settings
 from clinical.services.announcing import AnnouncingService
 from clinical.services.erasure import ErasureService
 from clinical.services.ledger import LedgerService
-from clinical.services.ports import OpenUnitOfWork
-from clinical.services.ports.announcements import ReceiverName
+from clinical.services.ports import OpenUnitOfWork, ReceiverName
 from clinical.services.quarantine import QuarantineService
 from clinical.services.recall import RecallService
 from clinical.services.registry import RegistryService

@@ -12,7 +12,7 @@ from clinical.audit.announced import Announcement
 from clinical.audit.entry import AuditEntry, AuditKind
 from clinical.prediction.request import Purpose
 from clinical.services.messages import Message, MessageKind
-from clinical.services.ports.announcements import DeadAnnouncement, ReceiverName, ReceiverState
+from clinical.services.ports import DeadAnnouncement, ReceiverName, ReceiverState
 
 _IS_SEND = messages.c.kind == MessageKind.SEND_WEBHOOK.value
 _SITE, _ENDPOINT, _EVENT = (

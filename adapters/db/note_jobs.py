@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adapters.db.outward_tables import note_jobs
 from adapters.db.tables import delivery_patients
-from clinical.services.ports.notes import NoteJob
+from clinical.services.ports import NoteJob
 
 
 class SqlNoteJobs:

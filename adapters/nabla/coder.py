@@ -13,7 +13,7 @@ from adapters.nabla.core_client import Answered, CoreClient
 from adapters.nabla.errors import FailedJobError, MalformedEventError, UnknownEntityError
 from clinical.errors import RejectedError
 from clinical.services.delivery import Delivery, Door
-from clinical.services.ports.notes import CodedNote
+from clinical.services.ports import CodedNote
 
 
 class NablaCoder:

@@ -6,8 +6,9 @@ Its payload names no patient. The coded data of a note that we sent are taken fr
 
 from adapters.nabla import core_events
 from adapters.nabla.errors import FailedJobError
+from adapters.nabla.note import whole
 from clinical.errors import RejectedError
-from clinical.services.delivery import Delivery, Quarantined, Reading
+from clinical.services.delivery import Delivery, Reading
 
 _RECORD = "NablaEvent"
 
@@ -22,7 +23,7 @@ class CoreReader:
             event = core_events.parse_event(delivery.body)
             _require_success(event)
         except RejectedError as error:
-            reading.quarantined.append(_aside(delivery, error))
+            reading.quarantined.append(whole(delivery, _RECORD, error))
             return reading
         kind, _, _ = event.type.partition(".")
         known = kind if kind in core_events.KNOWN else "other"
@@ -36,14 +37,3 @@ def _require_success(event: core_events.CoreEvent) -> None:
     job = core_events.job_of(event)
     if event.type.endswith(".failed") or (job is not None and job.has_failed):
         raise FailedJobError(f"Nabla gave it up, number {job.error_number if job else None}")
-
-
-def _aside(delivery: Delivery, error: RejectedError) -> Quarantined:
-    return Quarantined(
-        position="",
-        record_type=_RECORD,
-        record_id="",
-        digest=delivery.digest,
-        reason_code=error.code,
-        detail=str(error),
-    )

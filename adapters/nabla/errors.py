@@ -65,12 +65,6 @@ class RateLimitedError(OperationalError):
     code = "nabla.rate_limited"
 
 
-class StillWorkingError(OperationalError):
-    """What was asked for is being worked out."""
-
-    code = "nabla.still_working"
-
-
 class FailedJobError(RejectedError):
     """Nabla gave up what it was to work out."""
 

@@ -19,8 +19,8 @@ from adapters.egress.errors import (
 )
 from adapters.egress.peer import Peer
 from clinical.audit.announced import Announcement
-from clinical.services.ports import Clock
-from clinical.services.ports.announcements import (
+from clinical.services.ports import (
+    Clock,
     ReceiverFailedError,
     ReceiverGoneError,
     ReceiverName,

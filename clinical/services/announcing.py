@@ -13,14 +13,17 @@ from clinical.audit.announced import Announcement, announcement
 from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
 from clinical.services.messages import Message, MessageKind, Urgency, key_of
-from clinical.services.ports import Clock, Identities, OpenUnitOfWork, UnitOfWork
-from clinical.services.ports.announcements import (
+from clinical.services.ports import (
+    Clock,
     DeadAnnouncement,
+    Identities,
+    OpenUnitOfWork,
     ReceiverFailedError,
     ReceiverGoneError,
     ReceiverName,
     Receivers,
     ReceiverState,
+    UnitOfWork,
 )
 
 PAUSES = (

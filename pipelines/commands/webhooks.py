@@ -9,7 +9,7 @@ import typer
 from pipelines.commands.ending import told_in_words
 
 if TYPE_CHECKING:
-    from clinical.services.ports.announcements import ReceiverName
+    from clinical.services.ports import ReceiverName
 
 _DATA_DIR = typer.Option(help="Folder of the embedded database; else by CLINICAL_DATA_DIR.")
 _SITE = typer.Argument(help="A site of the sites file (CLINICAL_SITES_FILE).")
@@ -118,6 +118,6 @@ def ping(
 
 
 def _receiver(site: str, name: str) -> "ReceiverName":
-    from clinical.services.ports.announcements import ReceiverName  # noqa: PLC0415
+    from clinical.services.ports import ReceiverName  # noqa: PLC0415
 
     return ReceiverName(site, name)

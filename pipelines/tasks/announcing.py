@@ -3,7 +3,7 @@
 from clinical.audit.entry import Act
 from clinical.services.announcing import AnnouncingService
 from clinical.services.messages import Message
-from clinical.services.ports.announcements import ReceiverName
+from clinical.services.ports import ReceiverName
 
 
 def announce(announcing: AnnouncingService, message: Message, _act: Act) -> None:

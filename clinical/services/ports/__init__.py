@@ -1,5 +1,15 @@
 """What the domain needs from outside, as protocols; adapters implement them, assembly joins them."""
 
+from clinical.services.ports.announcements import (
+    Announcements,
+    DeadAnnouncement,
+    ReceiverFailedError,
+    ReceiverGoneError,
+    ReceiverName,
+    Receivers,
+    ReceiverState,
+    UnknownReceiverError,
+)
 from clinical.services.ports.answers import (
     LatentStates,
     Memories,
@@ -26,9 +36,11 @@ from clinical.services.ports.unit_of_work import OpenUnitOfWork, UnitOfWork
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 __all__ = [
+    "Announcements",
     "AuditLog",
     "Clock",
     "CodedNote",
+    "DeadAnnouncement",
     "DeadLetters",
     "EhrGateway",
     "EhrUnavailableError",
@@ -54,9 +66,15 @@ __all__ = [
     "Predictions",
     "Reader",
     "Recalls",
+    "ReceiverFailedError",
+    "ReceiverGoneError",
+    "ReceiverName",
+    "ReceiverState",
+    "Receivers",
     "Reviews",
     "Timelines",
     "UnitOfWork",
+    "UnknownReceiverError",
     "WorklistQuery",
     "append_all",
 ]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.nabla import connect
+from adapters.nabla.core_reader import CoreReader
 from adapters.nabla.errors import MalformedCallbackError, UnknownCallbackError
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from clinical.services.delivery import Delivery, Door, Reading
@@ -300,6 +301,7 @@ def test_any_bytes_are_read_or_quarantined(body: bytes) -> None:
     for reader, door in (
         (ConnectReader(), Door.NABLA_CONNECT),
         (NormalizedReader(), Door.NABLA_NORMALIZED),
+        (CoreReader(), Door.NABLA_CORE),
     ):
         assert len(reader.read(delivery(door, body)).quarantined) == 1
 

@@ -29,7 +29,7 @@ from clinical.review.decision import Verdict
 from clinical.services.announcing import PAUSES, AnnouncingService
 from clinical.services.erasure import ErasureService
 from clinical.services.messages import MessageKind, Urgency
-from clinical.services.ports.announcements import ReceiverFailedError, ReceiverName
+from clinical.services.ports import ReceiverFailedError, ReceiverName
 from clinical.services.prediction import PredictionService
 from clinical.services.quarantine import QuarantineService
 from clinical.services.registry import RegistryService

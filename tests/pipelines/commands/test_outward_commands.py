@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 from adapters.clock import SystemClock
 from adapters.egress.keys import KeyRing
 from clinical.services.messages import Message, MessageKind
-from clinical.services.ports import OpenUnitOfWork
-from clinical.services.ports.announcements import ReceiverName
+from clinical.services.ports import OpenUnitOfWork, ReceiverName
 from pipelines.cli import app
 from tests.adapters.nabla.server import CLIENT_ID, Reply, nabla_server
 from tests.adapters.receivers.receiver import hook_receiver
