@@ -1,7 +1,8 @@
 """Nabla as the sites have it: who may call us, and whom we ask, ready to be used."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 
 from adapters.assembly.sites import circuit_breaker, key_ring, sites
 from adapters.clock import SystemClock
@@ -112,16 +113,35 @@ def connect_client(
     return ConnectClient(NablaApi(peer, nabla.connect.api_version, site))
 
 
+def bearers(
+    site: Site, keys: KeyRing, clock: Clock
+) -> Iterator[tuple[str, Callable[[], BearerTokens]]]:
+    """Each product that a site asks, with what proves to it who we are; making that may raise."""
+    if site.nabla is None:
+        return
+    products: tuple[tuple[str, str, Connect | Core | None], ...] = (
+        ("Nabla Connect", "connect/server", site.nabla.connect),
+        ("Nabla Core", "core/server", site.nabla.core),
+    )
+    for what, path, product in products:
+        if product is not None:
+            base = product.base_url or base_url(site.nabla.region, path)
+            yield what, partial(_tokens, product, base, keys, clock)
+
+
 def _peer(product: Connect | Core, base: str, keys: KeyRing, clock: Clock) -> Peer:
-    """With tokens that are asked for by JSON, at this product's own address."""
+    return _open_peer(product, base, clock, _tokens(product, base, keys, clock))
+
+
+def _tokens(product: Connect | Core, base: str, keys: KeyRing, clock: Clock) -> BearerTokens:
+    """They are asked for by JSON, at this product's own address."""
     client = Client(
         client_id=product.client_id,
         token_url=f"{base}/oauth/token",
         algorithm="RS256",
         is_form=False,
     )
-    tokens = BearerTokens(_open_peer(product, base, clock, None), client, keys.signing, clock)
-    return _open_peer(product, base, clock, tokens)
+    return BearerTokens(_open_peer(product, base, clock, None), client, keys.signing, clock)
 
 
 def _open_peer(

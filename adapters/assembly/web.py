@@ -17,7 +17,7 @@ from adapters.assembly import keys, load, nabla
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
 from adapters.assembly.receivers import announced
-from adapters.assembly.sites import sites
+from adapters.assembly.sites import ensure_keys, key_ring, sites, writing_back
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
@@ -78,6 +78,8 @@ def create(settings: Settings, url: str) -> FastAPI:
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     operating, registry = Operating(engine), CollectorRegistry()
+    own_keys = key_ring(settings, clock)
+    ensure_keys(known, own_keys)
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -90,7 +92,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                is_write_back_on=settings.is_write_back_on,
+                writes_back=writing_back(known),
             ),
             similar=SimilarService(open_unit_of_work=open_unit_of_work),
             planning=PlanningService(
@@ -128,6 +130,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 max_webhooks_at_once=settings.max_webhooks_at_once,
             ),
             health_limits=health_limits(settings),
+            public_keys=own_keys.public,
             registry=registry,
         )
     )

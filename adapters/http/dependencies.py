@@ -113,7 +113,8 @@ class WebDependencies:
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
     what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback, `parse_core_event` where they are no webhook of Core. `model_fingerprint` raises
+    RejectedError where the bytes are no callback, `parse_core_event` where they are no webhook of Core.
+    `public_keys` are JWKs. `model_fingerprint` raises
     ModelUnavailableError.
     """
 
@@ -143,6 +144,7 @@ class WebDependencies:
     nabla_core_verifiers: Mapping[str, VerifySignature] = field(default_factory=dict)
     parse_core_event: Callable[[bytes], CoreEvent] = _no_core_event
     health_limits: HealthLimits = field(default_factory=HealthLimits)
+    public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

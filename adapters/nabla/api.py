@@ -48,6 +48,10 @@ class NablaApi:
         """The pinned version, a date."""
         return self._version
 
+    def close(self) -> None:
+        """Let go of connections."""
+        self._peer.close()
+
     def post(self, path: str, content: Mapping[str, Any]) -> bytes:
         """The body of a successful answer.
 

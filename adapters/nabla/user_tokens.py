@@ -40,6 +40,10 @@ class UserTokens:
         with self._lock:
             self._good_until = None
 
+    def close(self) -> None:
+        """Let go of the connections to the server API."""
+        self._server.close()
+
     def _end_of(self, token: str) -> datetime:
         """As the token says, which is not ours to verify; else soon."""
         now = self._clock.now()

@@ -1,11 +1,12 @@
 """Everything that is said of one site. Each part lives in a file of its own in this room."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from adapters.sites.nabla import Nabla
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
 from adapters.sites.webhooks import Receiver
+from adapters.sites.write_back import WriteBackChoices
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,3 +21,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nabla_connect_secrets: tuple[Secret, ...] = ()
     nabla: Nabla | None = None
     webhooks: dict[str, Receiver] = {}
+    write_back: WriteBackChoices = field(default_factory=WriteBackChoices)
