@@ -34,6 +34,8 @@ ALLOWED_FIELDS = frozenset(
         "method",
         "route",
         "status",
+        "trace_id",
+        "nabla_code",
         "port",
         "attempts",
         "duration_ms",

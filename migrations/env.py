@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from adapters.db import retraction_tables  # noqa: F401 - its tables are part of the metadata
+from adapters.db import outward_tables, retraction_tables  # noqa: F401 - their tables belong to the metadata
 from adapters.db.tables import metadata
 
 context.configure(

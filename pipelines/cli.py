@@ -32,6 +32,8 @@ _GROUPS = (
     "models",
     "recalling",
     "sites",
+    "nabla",
+    "webhooks",
 )
 
 for _group in _GROUPS:

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from adapters.assembly import nabla
+from adapters.assembly.receivers import receivers
 from adapters.assembly.sites import (
     ensure_keys,
     fhir_peer,
@@ -21,6 +23,7 @@ from adapters.settings import Settings
 from adapters.sites.peers import SmartBackend
 from adapters.sites.site import Site
 from clinical.errors import ClinicalError, NotFoundError
+from clinical.services.ports import Clock
 
 
 class UnknownSiteNameError(NotFoundError):
@@ -55,6 +58,8 @@ def check(name: str) -> Iterator[Finding]:
     yield from _secrets(site)
     yield from _proof(site, keys, settings)
     yield from _messages(name, known, settings)
+    yield from _nabla(site, keys, clock)
+    yield from _receivers(name, site, clock)
     if site.fhir is not None:
         try:
             peer = fhir_peer(site.fhir, keys, clock, jku=public_keys_url(settings))
@@ -86,6 +91,10 @@ def _parts(site: Site) -> list[str]:
     return [
         *(["webhooks"] if site.webhook_secrets else []),
         *(["Nabla Connect"] if site.nabla_connect_secrets else []),
+        *(["Nabla Core's webhooks"] if site.nabla and site.nabla.core_webhook_secrets else []),
+        *(["encounters in Nabla Connect"] if site.nabla and site.nabla.connect else []),
+        *(["notes coded by Nabla Core"] if site.nabla and site.nabla.core else []),
+        *([f"{len(site.webhooks)} receiver(s) of webhooks"] if site.webhooks else []),
         *(["FHIR server"] if site.fhir is not None else []),
         *(["code map"] if site.code_map is not None else []),
         *(["HL7 v2"] if site.hl7v2 is not None else []),
@@ -139,6 +148,30 @@ def _messages(name: str, known: Mapping[str, Site], settings: Settings) -> Itera
         )
     else:
         yield Finding(True, what, f"something listens on {where[0]}:{where[1]}")
+
+
+def _nabla(site: Site, keys: KeyRing, clock: Clock) -> Iterator[Finding]:
+    """Whether each product gives us a token: nothing else is asked of it."""
+    for what, bearer in nabla.bearers(site, keys, clock):
+        try:
+            bearer().headers()
+        except ClinicalError as error:
+            yield Finding(False, what, checking.in_words(error))
+        else:
+            yield Finding(True, what, "gave us a token")
+
+
+def _receivers(name: str, site: Site, clock: Clock) -> Iterator[Finding]:
+    for endpoint, stated in site.webhooks.items():
+        what = f"webhooks out: {endpoint}"
+        try:
+            receivers({name: site}, clock)
+        except ClinicalError as error:
+            yield Finding(False, what, checking.in_words(error))
+        else:
+            events = ", ".join(stated.events)
+            ask = f"`clinical webhooks ping {name} {endpoint}` asks it"
+            yield Finding(None, what, f"is told of {events}; {ask}")
 
 
 def _proof(site: Site, keys: KeyRing, settings: Settings) -> Iterator[Finding]:

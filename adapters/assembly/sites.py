@@ -62,6 +62,8 @@ def ensure_keys(known: Mapping[str, Site], keys: KeyRing) -> None:
     for site in known.values():
         if site.fhir is not None and isinstance(site.fhir.auth, SmartBackend):
             keys.ensure(site.fhir.auth.algorithm)
+        if site.nabla is not None and (site.nabla.connect or site.nabla.core):
+            keys.ensure("RS256")
 
 
 def public_keys_url(settings: Settings) -> str:

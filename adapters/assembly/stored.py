@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from adapters import telemetry
 from adapters.assembly import keys
 from adapters.assembly.database import database_url
+from adapters.assembly.receivers import announced, receivers
+from adapters.assembly.sites import sites
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.clinicians import BadPasswordError, Clinicians
 from adapters.db.engine import create_engine
@@ -17,10 +19,12 @@ from adapters.db.erasure import scrub
 from adapters.db.migrate import upgrade
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.notary import Ed25519Notary
+from adapters.receivers.receivers import WebhookReceivers
 from adapters.settings import Settings
+from clinical.services.announcing import AnnouncingService
 from clinical.services.erasure import ErasureService
 from clinical.services.ledger import LedgerService
-from clinical.services.ports import OpenUnitOfWork
+from clinical.services.ports import OpenUnitOfWork, ReceiverName
 from clinical.services.quarantine import QuarantineService
 from clinical.services.recall import RecallService
 from clinical.services.registry import RegistryService
@@ -78,10 +82,11 @@ def registry_as(
     Raises:
         BadPasswordError
     """
-    with engine_of(settings_of(data_dir)) as engine:
+    settings = settings_of(data_dir)
+    with engine_of(settings) as engine:
         if Clinicians(engine).verify(name, password) is None:
             raise BadPasswordError("name and password do not belong together")
-        yield _registry(unit_of_work_factory(engine))
+        yield _registry(unit_of_work_factory(engine, announced=announced(sites(settings))))
 
 
 def _registry(open_unit_of_work: OpenUnitOfWork) -> RegistryService:
@@ -103,6 +108,25 @@ def recalls(data_dir: Path | None = None) -> Iterator[RecallService]:
         )
 
 
+@contextmanager
+def announcing(
+    data_dir: Path | None = None,
+) -> Iterator[tuple[AnnouncingService, WebhookReceivers, list[ReceiverName]]]:
+    """Who tells others, whom they can call, and all of those by name."""
+    settings, clock = settings_of(data_dir), SystemClock()
+    known = sites(settings)
+    told = receivers(known, clock)
+    named = [ReceiverName(site, name) for site in known for name in known[site].webhooks]
+    with _stored(settings) as open_unit_of_work:
+        service = AnnouncingService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=TimeOrderedIdentities(),
+            receivers=told,
+        )
+        yield service, told, named
+
+
 def settings_of(data_dir: Path | None) -> Settings:
     """The settings, but with this data folder where one is given."""
     settings = Settings()
@@ -112,7 +136,7 @@ def settings_of(data_dir: Path | None) -> Settings:
 @contextmanager
 def _stored(settings: Settings) -> Iterator[OpenUnitOfWork]:
     with engine_of(settings) as engine:
-        yield unit_of_work_factory(engine)
+        yield unit_of_work_factory(engine, announced=announced(sites(settings)))
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
-from adapters.assembly import exposing, keys, load
+from adapters.assembly import exposing, keys, load, nabla
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
+from adapters.assembly.receivers import announced
 from adapters.assembly.sites import ensure_keys, key_ring, sites, writing_back
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
@@ -36,7 +37,7 @@ from adapters.http.gate import NUM_THREADS
 from adapters.http.signatures import StandardWebhooks
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.connect import CALLBACK_TYPES, parse_callback
-from adapters.nabla.signature import SignatureCheck
+from adapters.nabla.core_events import parse_event
 from adapters.operations import tracing
 from adapters.operations.metrics import ModelMetrics
 from adapters.settings import Settings
@@ -46,7 +47,6 @@ from clinical.services.audit import AuditService
 from clinical.services.disclosure import DisclosureService
 from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
-from clinical.services.ports import Clock
 from clinical.services.recall import RecallService
 from clinical.services.review import ReviewService
 from clinical.services.similar import SimilarService
@@ -70,14 +70,17 @@ def create(settings: Settings, url: str) -> FastAPI:
     engine = connected()
     # Of all processes alike: leases of reviews, and what was received when, must not hang on this machine.
     clock, identities = DatabaseClock(engine), TimeOrderedIdentities()
-    open_unit_of_work = unit_of_work_factory(engine)
+    known = sites(settings)
+    told = announced(known)
+    open_unit_of_work = unit_of_work_factory(engine, announced=told)
     # Connections of their own: however many deliveries wait, a clinician does not queue behind them.
-    for_webhooks = unit_of_work_factory(connected(pool_size=NUM_THREADS, max_overflow=0))
+    for_webhooks = unit_of_work_factory(
+        connected(pool_size=NUM_THREADS, max_overflow=0), announced=told
+    )
     summaries = Summaries(engine)
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     operating, registry = Operating(engine), CollectorRegistry()
-    known = sites(settings)
     own_keys = key_ring(settings, clock)
     ensure_keys(known, own_keys)
     return create_app(
@@ -122,7 +125,9 @@ def create(settings: Settings, url: str) -> FastAPI:
             public_url=exposing.public_url(settings),
             session_key=keys.session_key(settings),
             fhir_verifiers=_standard_webhooks(known),
-            nabla_verifiers=_nabla_connect(known, clock),
+            nabla_verifiers=nabla.connect_verifiers(known, clock),
+            nabla_core_verifiers=nabla.core_verifiers(known, clock),
+            parse_core_event=parse_event,
             parse_callback=parse_callback,
             callback_types=CALLBACK_TYPES,
             static_facts=summaries.static_facts,
@@ -146,14 +151,6 @@ def _standard_webhooks(known: Mapping[str, Site]) -> Mapping[str, VerifySignatur
         name: StandardWebhooks([secret.value for secret in site.webhook_secrets])
         for name, site in known.items()
         if site.webhook_secrets
-    }
-
-
-def _nabla_connect(known: Mapping[str, Site], clock: Clock) -> Mapping[str, VerifySignature]:
-    return {
-        name: SignatureCheck([secret.value for secret in site.nabla_connect_secrets], clock)
-        for name, site in known.items()
-        if site.nabla_connect_secrets
     }
 
 

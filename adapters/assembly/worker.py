@@ -13,9 +13,10 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from adapters import telemetry
-from adapters.assembly import keys, load
+from adapters.assembly import keys, load, nabla
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
+from adapters.assembly.receivers import announced, receivers
 from adapters.assembly.sites import (
     ehrs,
     ensure_keys,
@@ -37,6 +38,7 @@ from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import Ehr, FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
+from adapters.nabla.core_reader import CoreReader
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from adapters.operations import tracing
 from adapters.operations.health import HealthLimits
@@ -45,10 +47,13 @@ from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
 from adapters.sites.site import Site
+from clinical.services.announcing import AnnouncingService
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
 from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
+from clinical.services.messages import MessageKind
+from clinical.services.notes import NoteService
 from clinical.services.ports import (
     Clock,
     Identities,
@@ -82,6 +87,8 @@ class Parts:
     intake: Intake
     predictions: PredictionService
     write_backs: WriteBackService
+    notes: NoteService
+    announcing: AnnouncingService
     audit: AuditService
     ledger: LedgerService
     shedding: SheddingService
@@ -107,6 +114,7 @@ def readers(known: Mapping[str, Site] | None = None) -> dict[Door, Reader]:
         Door.FHIR_FETCHED: StrictReader(ways),
         Door.FHIR_BULK: BulkReader(ways),
         Door.NABLA_CONNECT: ConnectReader(),
+        Door.NABLA_CORE: CoreReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
         Door.MEDS: _WhenNeeded(_meds_reader),
         Door.HL7V2: messages,
@@ -180,7 +188,9 @@ def open_parts(
         )
     # A worker whose own clock is slow would not see what just came in.
     clock, identities = DatabaseClock(engine), TimeOrderedIdentities()
-    open_unit_of_work = unit_of_work_factory(engine)
+    known = sites(settings)
+    open_unit_of_work = unit_of_work_factory(engine, announced=announced(known))
+    coder = nabla.coder(settings, known, clock)
     return Parts(
         open_unit_of_work=open_unit_of_work,
         clock=clock,
@@ -191,6 +201,7 @@ def open_parts(
             clock=clock,
             identities=identities,
             readers=readers(sites(settings)),
+            follow_up=lambda each: MessageKind.CODE_NOTE if coder.takes(each) else None,
         ),
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,
@@ -204,6 +215,15 @@ def open_parts(
             clock=clock,
             identities=identities,
             ehr=FhirGateway(_ehrs(settings, clock)),
+        ),
+        notes=NoteService(
+            open_unit_of_work=open_unit_of_work, clock=clock, identities=identities, coder=coder
+        ),
+        announcing=AnnouncingService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            receivers=receivers(known, clock),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         ledger=keys.ledger(settings, open_unit_of_work, clock),

@@ -12,7 +12,9 @@ from sqlalchemy import Connection, Engine, func, select
 
 from adapters.db.errors import translating
 from adapters.db.event_rows import events_of
+from adapters.db.outward_tables import webhook_endpoints
 from adapters.db.tables import audit_pending, deliveries, events, messages, reviews
+from clinical.services.messages import MessageKind
 from clinical.timeline.event import Event, EventKind
 
 
@@ -43,6 +45,12 @@ class Summaries:
             .select_from(deliveries)
             .where(deliveries.c.recorded_at.is_(None)),
             "audit entries without a leaf": select(func.count()).select_from(audit_pending),
+            "webhooks given up": select(func.count())
+            .select_from(messages)
+            .where(
+                messages.c.state == "given_up", messages.c.kind == MessageKind.SEND_WEBHOOK.value
+            ),
+            "webhook receivers gone": select(func.count()).select_from(webhook_endpoints),
         }
         by_state = select(reviews.c.state, func.count()).group_by(reviews.c.state)
         with self._reading() as connection:

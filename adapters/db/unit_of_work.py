@@ -4,7 +4,7 @@ Knows connections and transactions; what is stored is the repositories' business
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,8 @@ from typing import Self
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from adapters.db.audit_log import SqlAuditLog
+from adapters.db.announcements import SqlAnnouncements
+from adapters.db.announcing_log import AnnouncingAuditLog
 from adapters.db.dead_letters import SqlDeadLetters
 from adapters.db.disclosures import SqlDisclosures
 from adapters.db.erasure import SqlErasure
@@ -21,6 +22,7 @@ from adapters.db.forgotten import SqlForgotten
 from adapters.db.inbox import SqlInbox
 from adapters.db.memories import SqlMemories
 from adapters.db.models import SqlModels
+from adapters.db.note_jobs import SqlNoteJobs
 from adapters.db.outbox import SqlOutbox
 from adapters.db.payloads import SqlPayloads
 from adapters.db.plan_comparisons import SqlPlanComparisons
@@ -30,6 +32,7 @@ from adapters.db.retractions import SqlRetractions
 from adapters.db.reviews import SqlReviews
 from adapters.db.states import SqlLatentStates
 from adapters.db.timelines import SqlTimelines
+from clinical.audit.entry import AuditKind
 from clinical.services.ports import OpenUnitOfWork, UnitOfWork
 
 _RING = text("NOTIFY outbox")
@@ -38,10 +41,16 @@ _RING = text("NOTIFY outbox")
 class SqlUnitOfWork:
     """Implements the port `UnitOfWork`; errors of the driver leave it as errors of ours."""
 
-    def __init__(self, engine: Engine, moment: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        moment: Callable[[], datetime] | None = None,
+        announced: Collection[AuditKind] = (),
+    ) -> None:
         """Nothing is connected before `with`; `moment` stands in for the database's clock."""
         self._engine = engine
         self._moment = moment
+        self._announced = announced
         self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
@@ -54,6 +63,7 @@ class SqlUnitOfWork:
         self.outbox = SqlOutbox(connection, self._moment)
         self.dead_letters = SqlDeadLetters(connection)
         self.forgotten = SqlForgotten(connection)
+        self.note_jobs = SqlNoteJobs(connection)
         self.timelines = SqlTimelines(connection)
         self.retractions = SqlRetractions(connection)
         self.predictions = SqlPredictions(connection)
@@ -63,7 +73,8 @@ class SqlUnitOfWork:
         self.reviews = SqlReviews(connection)
         self.recalls = SqlRecalls(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
-        self.audit_log = SqlAuditLog(connection)
+        self.audit_log = AnnouncingAuditLog(connection, self.outbox, self._announced)
+        self.announcements = SqlAnnouncements(connection)
         self.payloads = SqlPayloads(connection)
         self.erasure = SqlErasure(connection)
         self.disclosures = SqlDisclosures(connection)
@@ -112,15 +123,20 @@ class SqlUnitOfWork:
 
 
 def unit_of_work_factory(
-    engine: Engine, *, moment: Callable[[], datetime] | None = None
+    engine: Engine,
+    *,
+    moment: Callable[[], datetime] | None = None,
+    announced: Collection[AuditKind] = (),
 ) -> OpenUnitOfWork:
     """What the services take: each call begins a transaction.
+
+    Entries of the kinds `announced` are owed to those whom a site lets be told.
 
     `moment` stands in for the database's clock where leases and due times are compared: only for
     tests, which cannot wait.
     """
 
     def open_unit_of_work() -> UnitOfWork:
-        return SqlUnitOfWork(engine, moment)
+        return SqlUnitOfWork(engine, moment, announced)
 
     return open_unit_of_work

@@ -6,10 +6,15 @@ from clinical.errors import OperationalError, RejectedError
 
 
 class PeerUnavailableError(OperationalError):
-    """It could not be reached, did not answer in time, or failed; whether it acted may be unknown."""
+    """It could not be reached, did not answer in time, or failed; whether it acted may be unknown.
+
+    `status` is HTTP's, 0 where there was none; `body` the beginning of what it said, not for logs.
+    """
 
     code: ClassVar[str] = "peer.unavailable"
     may_have_acted: bool = True
+    status: int = 0
+    body: bytes = b""
 
 
 class PeerBusyError(PeerUnavailableError):

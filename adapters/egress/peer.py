@@ -7,7 +7,7 @@ call somebody else with what we know.
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -28,6 +28,7 @@ from adapters.egress.errors import (
 from clinical.services.ports import Clock
 
 _LATER = frozenset({408, 425})
+_MOST_OF_A_FAILURE = 16 * 1024
 _IN_BETWEEN = frozenset({408, 502, 504})  # somebody before the server speaks: it may have acted
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -227,14 +228,24 @@ class Peer:
         pause = min(pause, self._bounds.max_pause) if pause is not None else None
         is_busy = status == httpx.codes.TOO_MANY_REQUESTS
         if is_busy or (status == httpx.codes.SERVICE_UNAVAILABLE and pause is not None):
-            raise PeerBusyError(f"it answered {status}", retry_after=pause)
+            raise self._failed(PeerBusyError, response, pause)
         is_failure = response.is_server_error and status != httpx.codes.NOT_IMPLEMENTED
         if status in _LATER or is_failure:
-            failed = PeerUnavailableError(f"it answered {status}", retry_after=pause)
+            failed = self._failed(PeerUnavailableError, response, pause)
             failed.may_have_acted = status in _IN_BETWEEN
             raise failed
         body = b"".join(self._chunks(response))
         raise PeerRefusedError(f"it answered {status}", status, body)
+
+    def _failed(
+        self, kind: type[PeerUnavailableError], response: httpx.Response, pause: timedelta | None
+    ) -> PeerUnavailableError:
+        error = kind(f"it answered {response.status_code}", retry_after=pause)
+        error.status = response.status_code
+        # One piece is enough to tell why, and whoever fails may not end at all.
+        with suppress(httpx.HTTPError, PeerUnavailableError, OversizedAnswerError):
+            error.body = next(self._chunks(response), b"")[:_MOST_OF_A_FAILURE]
+        return error
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         """The body, as long as it stays within size and time: a peer may drip for ever."""

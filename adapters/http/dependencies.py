@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from adapters.operations.figures import OperatingFigures
 from adapters.operations.health import HealthLimits
+from clinical.errors import RejectedError
 from clinical.prediction.prediction import ModelFingerprint
 from clinical.review.writeback import WriteBack
 from clinical.services.access import AccessService
@@ -47,6 +48,17 @@ class Callback(Protocol):
     def request_uuid(self) -> str: ...
     @property
     def type(self) -> str: ...
+
+
+class CoreEvent(Protocol):
+    """What a webhook of Nabla Core says of itself."""
+
+    @property
+    def id(self) -> str: ...
+
+
+def _no_core_event(_body: bytes) -> CoreEvent:
+    raise RejectedError("no webhook of Nabla Core is known")
 
 
 class KnownClinician(Protocol):
@@ -122,7 +134,8 @@ class WebDependencies:
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
     what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback. `public_keys` are JWKs. `model_fingerprint` raises
+    RejectedError where the bytes are no callback, `parse_core_event` where they are no webhook of Core.
+    `public_keys` are JWKs. `model_fingerprint` raises
     ModelUnavailableError. `bearer` says for whom an access token speaks at a moment. `public_url` is
     where others reach this service, without a slash at its end; empty: as each of them did.
     """
@@ -155,6 +168,8 @@ class WebDependencies:
     free_disk: Callable[[], int]
     limits: Limits
     public_url: str = ""
+    nabla_core_verifiers: Mapping[str, VerifySignature] = field(default_factory=dict)
+    parse_core_event: Callable[[bytes], CoreEvent] = _no_core_event
     health_limits: HealthLimits = field(default_factory=HealthLimits)
     public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -24,7 +24,7 @@ from adapters.http.schemas import CallbackAnswer, DeliveryReceipt, problems
 from clinical.audit.entry import Act
 from clinical.errors import RejectedError
 from clinical.services.delivery import Delivery, Door
-from clinical.services.intake import Receipt
+from clinical.services.intake import ConflictingDeliveryError, Receipt
 
 _REFUSALS = problems(400, 401, 404, 409, 413, 415, 503)
 _RAW_BODY: dict[str, Any] = {
@@ -65,6 +65,11 @@ async def _document(site: str, request: Request, given: Given) -> AsyncIterator[
         yield await _signed_body(site, request, given, given.fhir_verifiers, require_xml)
 
 
+async def _from_nabla_core(site: str, request: Request, given: Given) -> AsyncIterator[bytes]:
+    async with _gate(request).admitted():
+        yield await _signed_body(site, request, given, given.nabla_core_verifiers)
+
+
 def _gate(request: Request) -> Gate:
     gate: Gate = request.app.state.gate
     return gate
@@ -95,6 +100,7 @@ async def _signed_body(
 EhrBody = Annotated[bytes, Depends(_from_ehr)]
 NablaBody = Annotated[bytes, Depends(_from_nabla)]
 DocumentBody = Annotated[bytes, Depends(_document)]
+NablaCoreBody = Annotated[bytes, Depends(_from_nabla_core)]
 
 
 @routes.post(
@@ -157,6 +163,8 @@ async def nabla_connect(
     """Take in a Nabla Connect callback and answer as its protocol says.
 
     A signed callback that cannot be understood is kept for the quarantine before it gets its 400.
+    The protocol knows no conflict, and a clinician waits: other bytes under a `request_uuid` that was
+    used are kept as a further version, and answered alike.
     """
     try:
         callback = given.parse_callback(body)
@@ -164,12 +172,29 @@ async def nabla_connect(
         callback = None
     is_storable = callback is not None and callback.request_uuid.isprintable()
     sender_id = callback.request_uuid if callback and is_storable else _digest_id(body)
-    await _gate(request).run(
-        _take_in, request, given, site, Door.NABLA_CONNECT, body, sender_id, {}
-    )
+    await _keep(request, given, site, Door.NABLA_CONNECT, body, sender_id)
     if callback is None or callback.type not in given.callback_types:
         raise UnknownCallbackError("no callback of this type is known")
     return CallbackAnswer(request_uuid=callback.request_uuid)
+
+
+@routes.post("/nabla/{site}/core", responses=_REFUSALS, openapi_extra=_RAW_BODY)
+async def nabla_core(
+    site: str, body: NablaCoreBody, request: Request, given: Given
+) -> DeliveryReceipt:
+    """Take in a webhook of Nabla Core: 200 for all that is signed, for it is stored.
+
+    The envelope's `id` makes redelivery harmless. Types that are not known are kept; what is no
+    envelope is kept for the quarantine.
+    """
+    try:
+        sender_id = given.parse_core_event(body).id
+    except RejectedError:
+        sender_id = _digest_id(body)
+    receipt = await _keep(request, given, site, Door.NABLA_CORE, body, sender_id)
+    return DeliveryReceipt(
+        delivery_id=receipt.delivery_id, digest=receipt.digest, status="accepted"
+    )
 
 
 @routes.post(
@@ -187,6 +212,18 @@ async def nabla_normalized_data(
     """
     sender_id = _digest_id(body)
     return await _accept(request, given, site, Door.NABLA_NORMALIZED, body, sender_id, {})
+
+
+async def _keep(
+    request: Request, given: WebDependencies, site: str, door: Door, body: bytes, sender_id: str
+) -> Receipt:
+    """Store; other bytes under a known id are stored under an id that follows from both."""
+    run = _gate(request).run
+    try:
+        return await run(_take_in, request, given, site, door, body, sender_id, {})
+    except ConflictingDeliveryError:
+        further = f"{sender_id}#{_digest_id(body)}"
+        return await run(_take_in, request, given, site, door, body, further, {})
 
 
 def _digest_id(body: bytes) -> str:

@@ -4,7 +4,7 @@ Knows those columns. Does not know where a row came from or whose it is.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ from clinical.timeline.time import ClinicalTime, ImpossibleTimeError, Precision
 
 _MAX_EXPONENT = 30
 _SYSTEMS: dict[str, str] = {system.value: system for system in CodeSystem}
+
+
+_LENGTHS = {Precision.HOUR: timedelta(hours=1), Precision.MINUTE: timedelta(minutes=1)}
 
 
 class Own(NamedTuple):
@@ -92,6 +95,11 @@ class Own(NamedTuple):
                 return ClinicalTime.month(moment.year, moment.month)
             case Precision.YEAR:
                 return ClinicalTime.year(moment.year)
+            case Precision.HOUR | Precision.MINUTE:
+                precision = Precision(self.time_precision)
+                start = moment.replace(tzinfo=UTC)
+                end = start + _LENGTHS[precision] - timedelta(microseconds=1)
+                return ClinicalTime(start, end, precision, start.isoformat(timespec="minutes"))
             case _:
                 return ClinicalTime.instant(moment.replace(tzinfo=UTC))
 

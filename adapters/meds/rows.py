@@ -184,9 +184,12 @@ def _stretch(stated: QuantityRange) -> str:
     return f"{low}..{high}"
 
 
+_DATES = frozenset({Precision.DAY, Precision.MONTH, Precision.YEAR})
+
+
 def _start(when: ClinicalTime) -> datetime:
     """The first moment of what was stated, as it was written: a date is its midnight."""
-    is_date = when.precision is not Precision.INSTANT and "T" not in when.text.partition("/")[0]
+    is_date = when.precision in _DATES and "T" not in when.text.partition("/")[0]
     return _plain(when.earliest + _WIDEST_ZONE if is_date else when.earliest)
 
 

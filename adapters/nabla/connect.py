@@ -1,9 +1,10 @@
-"""The envelope of a Nabla Connect callback, and the data of a `NOTE_EXPORT`.
+"""The envelope of a Nabla Connect callback, and the data of its two types.
 
-Unknown fields and categories are never fatal; what a section says and the transcript are not read.
+Unknown fields and categories are never fatal. The transcript is not read, in either of the two shapes
+that are documented, and what a section says only to send it to Core where a site wants that.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -11,8 +12,9 @@ from msgspec import Raw, Struct
 from adapters.nabla.errors import MalformedCallbackError, UnknownCallbackError
 
 NOTE_EXPORT = "NOTE_EXPORT"
-CALLBACK_TYPES = frozenset({NOTE_EXPORT})
-"""The types that are taken; any other is answered 400, `PATIENT_INSTRUCTIONS_EXPORT` for now too."""
+PATIENT_INSTRUCTIONS_EXPORT = "PATIENT_INSTRUCTIONS_EXPORT"
+CALLBACK_TYPES = frozenset({NOTE_EXPORT, PATIENT_INSTRUCTIONS_EXPORT})
+"""The types that are taken; any other is answered 400."""
 
 _MAX_UUID_LENGTH = 128
 
@@ -26,15 +28,18 @@ class Callback(Struct, frozen=True):
 
 
 class Section(Struct):
-    """A section of the note, of which only the category is read; several may share one."""
+    """A section of the note. Several may share a category; None is one of its own."""
 
     category: str | None = None
+    title: Any = None
+    content: Any = None
 
 
 class Note(Struct):
     """The note."""
 
     sections: list[Section] = []
+    title: Any = None
 
 
 class NoteExport(Struct):
@@ -44,6 +49,20 @@ class NoteExport(Struct):
     external_encounter_id: str
     note: Note
     visit_diagnoses: list[Any] | None = None
+
+
+class Instructions(Struct):
+    """What the patient was told to do: a text as documented, or several as the demo server has them."""
+
+    instructions: str | list[str]
+
+
+class InstructionsExport(Struct):
+    """Instructions for a patient that a clinician exported from Nabla into the EHR."""
+
+    external_patient_id: str
+    external_encounter_id: str
+    patient_instructions: Instructions
 
 
 def parse_callback(body: bytes) -> Callback:
@@ -74,12 +93,24 @@ def note_export(callback: Callback) -> NoteExport:
         UnknownCallbackError: it is of another type.
         MalformedCallbackError: the data lack the patient, the encounter or the note.
     """
-    if callback.type not in CALLBACK_TYPES:
+    return _data(callback, NOTE_EXPORT, _NOTE_EXPORT)
+
+
+def instructions_export(callback: Callback) -> InstructionsExport:
+    """The data of a `PATIENT_INSTRUCTIONS_EXPORT`; raises as `note_export` does."""
+    return _data(callback, PATIENT_INSTRUCTIONS_EXPORT, _INSTRUCTIONS_EXPORT)
+
+
+_Data = TypeVar("_Data", NoteExport, InstructionsExport)
+
+
+def _data(callback: Callback, wanted: str, decoder: "msgspec.json.Decoder[_Data]") -> _Data:
+    if callback.type != wanted:
         raise UnknownCallbackError("type: no callback of this type is taken")
     try:
-        export = _NOTE_EXPORT.decode(callback.data)
+        export = decoder.decode(callback.data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedCallbackError("data: not the data of a NOTE_EXPORT") from error
+        raise MalformedCallbackError(f"data: not the data of a {wanted}") from error
     for identity in (export.external_patient_id, export.external_encounter_id):
         if not identity or not identity.isprintable():
             raise MalformedCallbackError("data: the patient or encounter is empty or no plain text")
@@ -88,3 +119,4 @@ def note_export(callback: Callback) -> NoteExport:
 
 _CALLBACK = msgspec.json.Decoder(Callback)
 _NOTE_EXPORT = msgspec.json.Decoder(NoteExport)
+_INSTRUCTIONS_EXPORT = msgspec.json.Decoder(InstructionsExport)

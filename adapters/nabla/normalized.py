@@ -53,9 +53,10 @@ class Relative(Struct):
 
 
 class Amount(Struct):
-    """A value; `unit` and `code` may both be missing."""
+    """A value; `unit` and `code` may both be missing. `system` is UCUM under Nabla's own address."""
 
     value: Decimal
+    system: Any = None
     unit: str | None = None
     code: str | None = None
 

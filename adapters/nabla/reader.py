@@ -4,52 +4,68 @@ A note that is exported again is a new version of the same record: the encounter
 (sections, transcript, comments) never becomes part of an event; it stays in the stored bytes.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
-from uuid import UUID
+from collections.abc import Callable
 
 from msgspec import Raw
 
 from adapters.nabla import connect, normalized, words
 from adapters.nabla.errors import MalformedItemError
+from adapters.nabla.note import Note, whole
 from clinical.errors import RejectedError
-from clinical.services.delivery import Delivery, Quarantined, Reading
+from clinical.services.delivery import Delivery, Reading
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.event import (
-    Event,
     EventKind,
     EventValue,
-    Flag,
-    Origin,
     Phase,
-    Source,
 )
-from clinical.timeline.patient import PatientRef
 from clinical.timeline.quantity import Quantity, QuantityRange
-from clinical.timeline.time import ClinicalTime
 
 _MAX_EXPONENT = 30
 _NOTE = Code(CodeSystem.LOINC, "34109-9", "Note")
+_INSTRUCTIONS = Code(CodeSystem.LOINC, "69730-0", "Instructions")
 
 
 class ConnectReader:
-    """Door.NABLA_CONNECT: a `NOTE_EXPORT` is a document and the diagnoses of the visit.
+    """Door.NABLA_CONNECT: a note is a document and the diagnoses of the visit, instructions a document.
 
     Nothing in it says when: its events are known from when they were received.
     """
 
     def read(self, delivery: Delivery) -> Reading:
         """Understand one callback; what cannot be is quarantined."""
-        reading = Reading()
+        reading, record_type = Reading(), "NablaNote"
         try:
             callback = connect.parse_callback(delivery.body)
-            export = connect.note_export(callback)
+            if callback.type == connect.PATIENT_INSTRUCTIONS_EXPORT:
+                record_type = "NablaInstructions"
+                return self._instructions(delivery, callback, reading)
+            return self._note(delivery, callback, reading)
         except RejectedError as error:
-            reading.quarantined.append(_whole(delivery, "NablaNote", error))
+            reading.quarantined.append(whole(delivery, record_type, error))
             return reading
-        note = _Note(
+
+    def _instructions(
+        self, delivery: Delivery, callback: connect.Callback, reading: Reading
+    ) -> Reading:
+        export = connect.instructions_export(callback)
+        document = Note(
+            delivery=delivery,
+            reading=reading,
+            record_type="NablaInstructions",
+            patient=export.external_patient_id,
+            encounter=export.external_encounter_id,
+            version=callback.request_uuid,
+        )
+        document.add(
+            EventKind.DOCUMENT, (_INSTRUCTIONS,), part="instructions", category="instructions"
+        )
+        reading.counts["record:NablaInstructions"] += 1
+        return reading
+
+    def _note(self, delivery: Delivery, callback: connect.Callback, reading: Reading) -> Reading:
+        export = connect.note_export(callback)
+        note = Note(
             delivery=delivery,
             reading=reading,
             record_type="NablaNote",
@@ -89,9 +105,9 @@ class NormalizedReader:
             envelope = normalized.parse_envelope(delivery.body)
             occurred_at = normalized.encounter_time(envelope)
         except RejectedError as error:
-            reading.quarantined.append(_whole(delivery, "NablaNormalized", error))
+            reading.quarantined.append(whole(delivery, "NablaNormalized", error))
             return reading
-        note = _Note(
+        note = Note(
             delivery=delivery,
             reading=reading,
             record_type="NablaNormalized",
@@ -109,98 +125,8 @@ class NormalizedReader:
         return reading
 
 
-@dataclass(slots=True, kw_only=True)
-class _Note:
-    """What the events of one note have in common."""
-
-    delivery: Delivery
-    reading: Reading
-    record_type: str
-    patient: str
-    encounter: str
-    version: str
-    occurred_at: ClinicalTime | None = None
-    recorded_at: datetime | None = None
-    source: Source = field(init=False)
-    patient_id: UUID = field(init=False)
-
-    def __post_init__(self) -> None:
-        ref = PatientRef(self.delivery.site, self.patient.removeprefix("Patient/"))
-        self.encounter = self.encounter.removeprefix("Encounter/")
-        self.patient_id = ref.patient_id
-        self.reading.patients[ref.patient_id] = ref
-        self.source = Source(
-            site=self.delivery.site,
-            record_type=self.record_type,
-            record_id=self.encounter,
-            version=self.version,
-            digest=self.delivery.digest,
-            delivery_id=self.delivery.delivery_id,
-            updated_at=self.recorded_at,
-        )
-
-    def add(
-        self,
-        kind: EventKind,
-        names: tuple[Code, ...],
-        *,
-        part: str,
-        phase: Phase = Phase.POINT,
-        value: EventValue = None,
-        status: str = "",
-        category: str = "",
-    ) -> None:
-        """Add an event; unknown terminologies and units are flagged and counted."""
-        flags = set()
-        for name in names:
-            if not isinstance(name.system, CodeSystem):
-                self.reading.counts[f"unmapped_system:{name.system}"] += 1
-        if not isinstance(names[0].system, CodeSystem) or names[0].system is CodeSystem.TEXT:
-            flags.add(Flag.UNMAPPED_CODE)
-        for amount in _amounts(value):
-            if amount.unit is None:
-                flags.add(Flag.UNKNOWN_UNIT)
-                self.reading.counts[f"unmapped_unit:{amount.unit_text or '(none)'}"] += 1
-        received_at, recorded_at = self.delivery.received_at, self.recorded_at
-        if recorded_at is not None and recorded_at > received_at:
-            flags.add(Flag.FUTURE_RECORDED)
-        self.reading.events.append(
-            Event(
-                patient_id=self.patient_id,
-                kind=kind,
-                code=names[0],
-                source=self.source,
-                received_at=received_at,
-                occurred_at=None if phase is Phase.END else self.occurred_at,
-                recorded_at=recorded_at,
-                part=part,
-                phase=phase,
-                origin=Origin.AI_FROM_NOTE,
-                value=value,
-                other_codes=names[1:],
-                status=status,
-                category=category,
-                encounter=f"Encounter/{self.encounter}",
-                flags=frozenset(flags),
-            )
-        )
-
-    def quarantine(self, position: str, raw: bytes, error: RejectedError) -> None:
-        """Set one item aside."""
-        self.reading.quarantined.append(
-            Quarantined(
-                position=position,
-                record_type=self.record_type,
-                record_id=self.encounter,
-                digest=hashlib.sha256(raw).hexdigest(),
-                reason_code=error.code,
-                detail=str(error),
-            )
-        )
-
-
 def _each(
-    name: str, items: list[Raw] | None, note: _Note, understand: Callable[[Raw, str, _Note], None]
+    name: str, items: list[Raw] | None, note: Note, understand: Callable[[Raw, str, Note], None]
 ) -> None:
     for index, raw in enumerate(items or ()):
         try:
@@ -213,7 +139,7 @@ def _word(category: str | None) -> str:
     return category if category is not None and category.isprintable() else "null"
 
 
-def _condition(raw: Raw, part: str, note: _Note) -> None:
+def _condition(raw: Raw, part: str, note: Note) -> None:
     """A resolved condition ended at some time before: an end without a date."""
     stated = normalized.condition(raw)
     categories = stated.categories or ([stated.category] if stated.category else [])
@@ -227,7 +153,7 @@ def _condition(raw: Raw, part: str, note: _Note) -> None:
     )
 
 
-def _relative(raw: Raw, part: str, note: _Note) -> None:
+def _relative(raw: Raw, part: str, note: Note) -> None:
     """The relation is the code, what the relative had the value."""
     stated = normalized.relative(raw)
     relation = words.RELATIVES.get(stated.relationship.upper(), words.RELATIVES["OTHER"])
@@ -243,7 +169,7 @@ def _relative(raw: Raw, part: str, note: _Note) -> None:
         )
 
 
-def _observation(raw: Raw, part: str, note: _Note) -> None:
+def _observation(raw: Raw, part: str, note: Note) -> None:
     stated = normalized.observation(raw)
     low_to_high = stated.value_range
     value: EventValue = None
@@ -269,25 +195,7 @@ def _quantity(amount: normalized.Amount) -> Quantity:
         raise MalformedItemError("value: the number is out of range")
     if not text.isprintable():
         raise MalformedItemError("unit: no plain text")
-    return Quantity(amount.value, words.ucum_unit(amount.unit, amount.code), text)
-
-
-def _amounts(value: EventValue) -> Iterable[Quantity]:
-    match value:
-        case Quantity():
-            return (value,)
-        case QuantityRange():
-            return tuple(end for end in (value.low, value.high) if end is not None)
-        case _:
-            return ()
-
-
-def _whole(delivery: Delivery, record_type: str, error: RejectedError) -> Quarantined:
-    return Quarantined(
-        position="",
-        record_type=record_type,
-        record_id="",
-        digest=delivery.digest,
-        reason_code=error.code,
-        detail=str(error),
-    )
+    # A code of another system is no UCUM code, whatever it looks like.
+    code = amount.code if words.is_ucum(amount.system) else None
+    unit = words.ucum_unit(amount.unit, code)
+    return Quantity(amount.value, None if amount.code and not code else unit, text)

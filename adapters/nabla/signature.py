@@ -80,3 +80,22 @@ class SignatureCheck:
 
 def _plain(signature: str) -> bytes:
     return signature.strip().lower().removeprefix(_SCHEME).encode()
+
+
+class BearerCheck:
+    """Besides the signature, the bearer that Nabla got from the site's own authorisation server."""
+
+    def __init__(self, bearers: Sequence[str], then: SignatureCheck) -> None:
+        """Any of `bearers` will do: several while they rotate."""
+        if not bearers or not all(bearers):
+            raise ValueError("a check of bearers needs some, none of them empty")
+        self._bearers = [bearer.encode() for bearer in bearers]
+        self._then = then
+
+    def __call__(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Return if both are good; raises BadSignatureError."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        matches = [hmac.compare_digest(each, token.strip().encode()) for each in self._bearers]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise BadSignatureError("the callback carries no bearer that the site accepts")
+        self._then(headers, body)

@@ -89,6 +89,17 @@ def _system(name: str) -> str:
     return _SYSTEMS.get(name.strip().lower(), name.strip())
 
 
+_UCUM = frozenset({"ucum.org", "unitsofmeasure.org"})
+
+
+def is_ucum(system: Any) -> bool:
+    """Whether a quantity's system is UCUM, by Nabla's address of it or FHIR's; also where none is said."""
+    if system is None:
+        return True
+    bare = system.strip().lower().rstrip("/") if isinstance(system, str) else "?"
+    return bare.removeprefix("https://").removeprefix("http://") in _UCUM
+
+
 def ucum_unit(unit: str | None, code: str | None) -> str | None:
     """The UCUM unit that `unit` (the enumeration, or words) and `code` state; None if none, or two."""
     stated = {

@@ -54,6 +54,9 @@ class AuditKind(StrEnum):
     EHR_READ = "ehr.read.v1"
     EHR_WRITTEN = "ehr.written.v1"
     TIMELINES_EXPORTED = "timelines.exported.v1"
+    NOTE_SENT = "note.sent.v1"
+    WEBHOOK_DISABLED = "webhook.disabled.v1"
+    WEBHOOK_ENABLED = "webhook.enabled.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ class Door(StrEnum):
     FHIR = "fhir"  # one resource or a Bundle, by webhook: validated strictly
     FHIR_BULK = "fhir_bulk"  # a Bundle or lines of NDJSON, by import: the fast lane
     FHIR_FETCHED = "fhir_fetched"  # what an EHR answered to a question of ours: validated strictly
-    NABLA_CONNECT = "nabla_connect"  # a signed callback: NOTE_EXPORT
+    NABLA_CONNECT = "nabla_connect"  # a signed callback: NOTE_EXPORT, PATIENT_INSTRUCTIONS_EXPORT
+    NABLA_CORE = "nabla_core"  # a signed webhook: what became of a job
     NABLA_NORMALIZED = "nabla_normalized"  # a generate-normalized-data response with its context
     MEDS = "meds"  # rows of a MEDS event table
     HL7V2 = "hl7v2"  # one HL7 v2 message, by MLLP

@@ -1,6 +1,6 @@
 """Receive raw, answer, understand later: J1 from a delivery to events of a timeline."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -49,14 +49,22 @@ class Recorded:
     num_new_events: int
 
 
+def _nothing_follows(_delivery: Delivery) -> MessageKind | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Takes in deliveries; `readers` understand them, one per door."""
+    """Takes in deliveries; `readers` understand them, one per door.
+
+    `follow_up` says what else a delivery owes once it was understood, with the delivery as its subject.
+    """
 
     open_unit_of_work: OpenUnitOfWork
     clock: Clock
     identities: Identities
     readers: Mapping[Door, Reader]
+    follow_up: Callable[[Delivery], MessageKind | None] = _nothing_follows
 
     def receive(self, delivery: Delivery, act: Act, *, understand_later: bool = True) -> Receipt:
         """Store the bytes and the work they owe in one commit; a duplicate gets the same receipt.
@@ -111,6 +119,7 @@ class Intake:
                 return Recorded(reading=Reading(), num_new_events=0)
             delivery = uow.inbox.get(delivery_id)
         reading = self.readers[delivery.door].read(delivery)
+        follow_up = self.follow_up(delivery)
         with self.open_unit_of_work() as uow:
             change = retract(uow, delivery, reading)
             stale = mark(uow, change, act, self.identities)
@@ -121,6 +130,8 @@ class Intake:
             if predict:
                 told_of |= uow.timelines.known(change.regrouped) if change.regrouped else set()
             self._ask(uow, change, told_of if predict else set(), stale)
+            if follow_up is not None:
+                uow.outbox.add(self._message(follow_up, delivery_id, Urgency.LIVE))
             self._audit(
                 uow,
                 act,

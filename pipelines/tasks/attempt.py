@@ -26,6 +26,8 @@ from pipelines.tasks.heartbeat import heartbeat
 
 ACTOR = "worker"
 LONGEST_WAIT = timedelta(hours=72)
+# Telling a receiver has a schedule of its own that ends by itself, and is longer than that.
+_LONGER_WAITS = {MessageKind.SEND_WEBHOOK: timedelta(days=30)}
 _LONGEST_PAUSE = timedelta(seconds=60)
 _LONGEST_PAUSE_WHEN_BUSY = timedelta(seconds=5)
 
@@ -133,7 +135,8 @@ def _try(bench: Bench, message: Message, act: Act) -> tuple[Outcome, Exception |
 def _wait(bench: Bench, message: Message, act: Act, error: ClinicalError) -> Outcome:
     # What waits for people to decide about a model waits as long as they take.
     is_for_people = isinstance(error, ModelNotInUseError)
-    if message.age > LONGEST_WAIT and not is_for_people:
+    longest = _LONGER_WAITS.get(message.kind, LONGEST_WAIT)
+    if message.age > longest and not is_for_people:
         return _give_up(bench, message, act, error)
     with bench.open_unit_of_work() as uow:
         uow.outbox.retry(message, pause(message, error), error.code, spends_attempt=False)

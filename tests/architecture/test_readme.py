@@ -16,14 +16,15 @@ _CODE = "\n".join(
 COMMANDS = sorted(
     set(
         re.findall(
-            r"clinical ((?:clinician |ledger |meds |models |quarantine |token )?[a-z]+)", _CODE
+            r"clinical ((?:clinician |keys |ledger |meds |models |nabla |pull |quarantine |site |subscribe |token |webhooks )?[a-z]+)",
+            _CODE,
         )
     )
 )
 OPTIONS = sorted(
     set(
         re.findall(
-            r"clinical ((?:clinician |ledger |meds |models |quarantine |token )?[a-z]+) [^#\n]*?(--[a-z-]+)",
+            r"clinical ((?:clinician |keys |ledger |meds |models |nabla |pull |quarantine |site |subscribe |token |webhooks )?[a-z]+) [^#\n]*?(--[a-z-]+)",
             _CODE,
         )
     )

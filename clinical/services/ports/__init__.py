@@ -1,5 +1,15 @@
 """What the domain needs from outside, as protocols; adapters implement them, assembly joins them."""
 
+from clinical.services.ports.announcements import (
+    Announcements,
+    DeadAnnouncement,
+    ReceiverFailedError,
+    ReceiverGoneError,
+    ReceiverName,
+    Receivers,
+    ReceiverState,
+    UnknownReceiverError,
+)
 from clinical.services.ports.answers import (
     LatentStates,
     Memories,
@@ -13,6 +23,7 @@ from clinical.services.ports.disclosures import AuditedAct, AuditQuery, Disclosu
 from clinical.services.ports.exchanges import EhrExchange, Interaction, NotesExchanges
 from clinical.services.ports.judgements import Recalls, Reviews, WorklistQuery
 from clinical.services.ports.log import AuditLog, Erased, Erasure, Payloads, append_all
+from clinical.services.ports.notes import CodedNote, NoteCoder, NoteJob, NoteJobs
 from clinical.services.ports.outside import (
     Clock,
     EhrGateway,
@@ -29,11 +40,14 @@ from clinical.services.ports.unit_of_work import OpenUnitOfWork, UnitOfWork
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 __all__ = [
+    "Announcements",
     "AuditLog",
     "AuditQuery",
     "AuditedAct",
     "Clock",
+    "CodedNote",
     "DataSet",
+    "DeadAnnouncement",
     "DeadLetters",
     "Disclosures",
     "EhrExchange",
@@ -52,6 +66,9 @@ __all__ = [
     "ModelServer",
     "ModelUnavailableError",
     "Models",
+    "NoteCoder",
+    "NoteJob",
+    "NoteJobs",
     "NotesExchanges",
     "OpenUnitOfWork",
     "Outbox",
@@ -61,11 +78,17 @@ __all__ = [
     "Predictions",
     "Reader",
     "Recalls",
+    "ReceiverFailedError",
+    "ReceiverGoneError",
+    "ReceiverName",
+    "ReceiverState",
+    "Receivers",
     "Retractions",
     "Reviews",
     "Timelines",
     "ToldQuery",
     "UnitOfWork",
+    "UnknownReceiverError",
     "WorklistQuery",
     "append_all",
 ]

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Protocol, Self
 
+from clinical.services.ports.announcements import Announcements
 from clinical.services.ports.answers import (
     LatentStates,
     Memories,
@@ -14,6 +15,7 @@ from clinical.services.ports.answers import (
 from clinical.services.ports.disclosures import Disclosures
 from clinical.services.ports.judgements import Recalls, Reviews
 from clinical.services.ports.log import AuditLog, Erasure, Payloads
+from clinical.services.ports.notes import NoteJobs
 from clinical.services.ports.retractions import Retractions
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
@@ -29,6 +31,8 @@ class UnitOfWork(Protocol):
     def dead_letters(self) -> DeadLetters: ...
     @property
     def forgotten(self) -> Forgotten: ...
+    @property
+    def note_jobs(self) -> NoteJobs: ...
     @property
     def timelines(self) -> Timelines: ...
     @property
@@ -49,6 +53,8 @@ class UnitOfWork(Protocol):
     def plan_comparisons(self) -> PlanComparisons: ...
     @property
     def audit_log(self) -> AuditLog: ...
+    @property
+    def announcements(self) -> Announcements: ...
     @property
     def payloads(self) -> Payloads: ...
     @property

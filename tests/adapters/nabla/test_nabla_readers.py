@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.nabla import connect
+from adapters.nabla.core_reader import CoreReader
 from adapters.nabla.errors import MalformedCallbackError, UnknownCallbackError
 from adapters.nabla.reader import ConnectReader, NormalizedReader
 from clinical.services.delivery import Delivery, Door, Reading
@@ -118,7 +119,7 @@ def test_the_answer_is_exactly_the_request_uuid() -> None:
     assert connect.answer(parsed) == b'{"request_uuid":"u1"}'
 
 
-@pytest.mark.parametrize("type_", ["PATIENT_INSTRUCTIONS_EXPORT", "note_export", ""])
+@pytest.mark.parametrize("type_", ["NOTE_DRAFT", "note_export", ""])
 def test_a_callback_of_another_type_is_a_named_error_and_quarantined(type_: str) -> None:
     content = callback() | {"type": type_}
     parsed = connect.parse_callback(json.dumps(content).encode())
@@ -300,6 +301,7 @@ def test_any_bytes_are_read_or_quarantined(body: bytes) -> None:
     for reader, door in (
         (ConnectReader(), Door.NABLA_CONNECT),
         (NormalizedReader(), Door.NABLA_NORMALIZED),
+        (CoreReader(), Door.NABLA_CORE),
     ):
         assert len(reader.read(delivery(door, body)).quarantined) == 1
 
