@@ -95,7 +95,7 @@ def test_an_encounter_is_opened_in_nabla_connect_from_what_standard_input_says(
 ) -> None:
     ring = KeyRing(tmp_path / "data" / "secrets" / "signing_keys", SystemClock())
     ring.ensure("RS256")
-    with nabla_server(ring.jwks(), SystemClock().now) as server:
+    with nabla_server({"keys": ring.public()}, SystemClock().now) as server:
         server.answers["/encounters"] = lambda _: Reply(200, {"encounter_url": "https://n/1"})
         server.answers["/encounters/url"] = lambda _: Reply(200, {"encounter_url": "https://n/2"})
         server.answers["/users"] = lambda _: Reply(200, {})
