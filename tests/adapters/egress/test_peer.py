@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters import requests
 from adapters.clock import SystemClock
 from adapters.egress.breaker import CircuitBreaker
 from adapters.egress.errors import (
@@ -53,6 +54,20 @@ def test_a_path_is_asked_below_the_base_with_what_is_given() -> None:
     assert got.document() == {"a": 1}
     assert str(seen[0].url) == "https://ehr.example/fhir/Patient/1"
     assert (seen[0].headers["accept"], seen[0].content) == ("x", b"{}")
+
+
+def test_on_whose_behalf_it_is_asked_goes_along_and_only_then() -> None:
+    seen: list[str | None] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("x-request-id"))
+        return httpx.Response(200)
+
+    ehr = peer(answer)
+    ehr.ask("GET")
+    with requests.going_back_to("r-7"):
+        ehr.ask("GET")
+    assert seen == [None, "r-7"]
 
 
 @pytest.mark.parametrize(
