@@ -207,12 +207,9 @@ class Peer:
         """The response; where our token was refused, once more with a new one."""
         for is_last in (self._authorize is None, True):
             proof = self._authorize.headers() if self._authorize is not None else {}
+            said = {**headers, **requests.headers(), **proof}
             with self._client.stream(
-                method,
-                url,
-                headers={**requests.headers(), **headers, **proof},
-                params=params,
-                content=content,
+                method, url, headers=said, params=params, content=content
             ) as response:
                 if response.status_code != httpx.codes.UNAUTHORIZED or is_last:
                     yield response

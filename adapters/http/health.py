@@ -91,7 +91,7 @@ def metrics(request: Request) -> Response:
     return Response(content, media_type=media_type)
 
 
-@routes.get("/v1/models/current", responses=problems(401, 503))
+@routes.get("/v1/models/current", responses=problems(401, 403, 503))
 def current_model(_session: SignedInClinician, given: Given) -> Model:
     """The model that answers now."""
     fingerprint = given.model_fingerprint()

@@ -31,7 +31,7 @@ _HELD_UP = (ModelStoppedError.code, ModelNotPromotedError.code)
 routes = APIRouter(prefix="/v1", tags=["notices"])
 
 
-@routes.get("/notices", responses=problems(401))
+@routes.get("/notices", responses=problems(401, 403))
 def notices(_session: SignedInClinician, given: Given) -> Notices:
     """What everybody at the page must know now; asked every few seconds."""
     with given.open_unit_of_work() as uow:

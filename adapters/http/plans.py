@@ -28,7 +28,7 @@ _DAY = timedelta(days=1)
 routes = APIRouter(prefix="/v1", tags=["plans"])
 
 
-@routes.get("/plan-library", responses=problems(401, 503))
+@routes.get("/plan-library", responses=problems(401, 403, 503))
 def library(_session: SignedInClinician, given: Given) -> shapes.PlanLibraryShape:
     """The care-plan library, and what of it the model that serves can plan."""
     held = given.planning.library
@@ -69,7 +69,7 @@ def compare(
     return _comparison(stored)
 
 
-@routes.get("/reviews/{review_id}/plan-comparisons", responses=problems(401, 404, 422))
+@routes.get("/reviews/{review_id}/plan-comparisons", responses=problems(401, 403, 404, 422))
 def comparisons(
     review_id: UUID, session: SignedInClinician, request: Request, given: Given
 ) -> shapes.PlanComparisonsShape:

@@ -48,7 +48,7 @@ async def _expected_version(request: Request) -> int:
 
 
 ExpectedVersion = Annotated[int, Depends(_expected_version)]
-_READ = schemas.problems(401, 404, 422)
+_READ = schemas.problems(401, 403, 404, 422)
 _MOVE = schemas.problems(401, 403, 404, 409, 412, 422, 428)
 
 

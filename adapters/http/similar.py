@@ -21,7 +21,7 @@ _WORDING = (
 routes = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 
 
-@routes.get("/{review_id}/similar", responses=problems(401, 404, 422))
+@routes.get("/{review_id}/similar", responses=problems(401, 403, 404, 422))
 def similar(
     review_id: UUID, session: SignedInClinician, request: Request, given: Given
 ) -> shapes.SimilarShape:
