@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from adapters.db.tables import metadata
+from adapters.db.card_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -17,7 +17,8 @@ from clinical.services.ports import Erased
 # Nobody adds anything of the patient between the count and the end of the transaction.
 _LOCK = """
 SET LOCAL lock_timeout = '30s';
-LOCK TABLE deliveries, delivery_patients, events, messages, predictions, reviews, plan_comparisons
+LOCK TABLE deliveries, delivery_patients, events, messages, predictions, reviews, plan_comparisons,
+    shown_cards, card_feedback
 IN SHARE ROW EXCLUSIVE MODE
 """
 _SCOPE = (
@@ -52,6 +53,10 @@ SELECT
 _DELETE = (
     "DELETE FROM audit_openings WHERE entry_id IN (SELECT entry_id FROM erased_entries)",
     "DELETE FROM write_backs USING erased_reviews AS gone WHERE write_backs.review_id = gone.review_id",
+    """DELETE FROM card_feedback WHERE prediction_id IN
+        (SELECT prediction_id FROM predictions WHERE patient_id = :patient)""",
+    """DELETE FROM shown_cards WHERE prediction_id IN
+        (SELECT prediction_id FROM predictions WHERE patient_id = :patient)""",
     "DELETE FROM decisions USING erased_reviews AS gone WHERE decisions.review_id = gone.review_id",
     "DELETE FROM plan_comparisons USING erased_reviews AS gone WHERE plan_comparisons.review_id = gone.review_id",
     "DELETE FROM reviews USING erased_reviews AS gone WHERE reviews.review_id = gone.review_id",
@@ -87,6 +92,8 @@ _HOLDS_PATIENTS = (
     "reviews",
     "decisions",
     "write_backs",
+    "shown_cards",
+    "card_feedback",
     "recalls",
     "audit_openings",
 )

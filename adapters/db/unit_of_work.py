@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from adapters.db.audit_log import SqlAuditLog
+from adapters.db.cards import SqlCards
 from adapters.db.dead_letters import SqlDeadLetters
 from adapters.db.erasure import SqlErasure
 from adapters.db.errors import translated, translating
@@ -60,6 +61,7 @@ class SqlUnitOfWork:
         self.reviews = SqlReviews(connection)
         self.recalls = SqlRecalls(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
+        self.cards = SqlCards(connection)
         self.audit_log = SqlAuditLog(connection)
         self.payloads = SqlPayloads(connection)
         self.erasure = SqlErasure(connection)

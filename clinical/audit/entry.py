@@ -42,6 +42,8 @@ class AuditKind(StrEnum):
     MESSAGE_REDRIVEN = "message.redriven.v1"
     PATIENT_ERASED = "patient.erased.v1"
     MESSAGE_REOWED = "message.reowed.v1"
+    CARDS_ASKED = "cards.asked.v1"
+    CARD_FEEDBACK = "card.feedback.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

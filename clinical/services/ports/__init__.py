@@ -8,6 +8,7 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.cards import Cards
 from clinical.services.ports.judgements import Recalls, Reviews, WorklistQuery
 from clinical.services.ports.log import AuditLog, Erased, Erasure, Payloads, append_all
 from clinical.services.ports.outside import (
@@ -26,6 +27,7 @@ from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 __all__ = [
     "AuditLog",
+    "Cards",
     "Clock",
     "DeadLetters",
     "EhrGateway",
