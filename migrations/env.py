@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from adapters.db.card_tables import metadata
+from adapters.db import card_tables  # noqa: F401 - so that the tables are known
+from adapters.db.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

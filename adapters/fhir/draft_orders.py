@@ -68,9 +68,6 @@ def draft_orders(bundle: bytes, patient: PatientRef, now: datetime) -> list[Draf
 
     Raises:
         RecordError: an entry is no FHIR of R4; the message names the place and the rule.
-
-    Raises:
-        RecordError: an entry is no FHIR of R4; the message names the place and the rule.
     """
     events = _events(bundle, patient, now)
     stated = msgspec.json.decode(bundle, type=_Bundle).entry

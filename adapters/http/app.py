@@ -8,6 +8,7 @@ from fastapi.staticfiles import StaticFiles
 
 from adapters.http import (
     audit,
+    cds_hooks,
     health,
     ledger,
     notices,
@@ -17,6 +18,7 @@ from adapters.http import (
     similar,
     webhooks,
 )
+from adapters.http.cds_desk import Desk
 from adapters.http.dependencies import WebDependencies
 from adapters.http.errors import render_errors
 from adapters.http.gate import Gate
@@ -35,7 +37,19 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.metrics = WebMetrics(deps.census, deps.operating.figures, deps.registry)
     app.state.sign_ins = sessions.SignIns(deps)
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
-    for room in (webhooks, sessions, reviews, notices, similar, plans, audit, ledger, health):
+    app.state.cds_desk = Desk(deps.cds, app.state.metrics) if deps.cds else None
+    for room in (
+        cds_hooks,
+        webhooks,
+        sessions,
+        reviews,
+        notices,
+        similar,
+        plans,
+        audit,
+        ledger,
+        health,
+    ):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=_PAGE))
     app.add_api_route("/", _page, include_in_schema=False)

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from adapters.http.cds_site import CdsDoor
 from adapters.operations.figures import OperatingFigures
 from adapters.operations.health import HealthLimits
 from clinical.prediction.prediction import ModelFingerprint
@@ -100,7 +101,7 @@ class WebDependencies:
     """Everything the web face is given. Verifiers are by site: a site without one has no such door.
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
-    what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
+    what was made before the app. `cds` answers CDS Hooks; without it there is no such door. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
     RejectedError where the bytes are no callback. `model_fingerprint` raises
     ModelUnavailableError.
     """
@@ -129,6 +130,7 @@ class WebDependencies:
     free_disk: Callable[[], int]
     limits: Limits
     health_limits: HealthLimits = field(default_factory=HealthLimits)
+    cds: CdsDoor | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

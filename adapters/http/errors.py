@@ -8,6 +8,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from adapters.http.cds_requests import (
+    InvalidCallError,
+    PrefetchUnsatisfiedError,
+    UnknownServiceError,
+)
+from adapters.http.cds_tokens import BadTokenError, MissingTokenError, ReplayedTokenError
 from clinical.audit.checkpoint import UntrustedNoteError
 from clinical.audit.proof import NotYetSequencedError
 from clinical.errors import ClinicalError, Loudness, NotFoundError, RejectedError
@@ -25,6 +31,7 @@ from clinical.review.review import (
     NotHolderError,
     StaleVersionError,
 )
+from clinical.services.cards import UnknownCardError
 from clinical.services.intake import ConflictingDeliveryError, ErasedDeliveryError
 
 PROBLEM_TYPE = "urn:clinical-jepa:problem:"
@@ -124,11 +131,16 @@ class MethodNotAllowedError(RejectedError):
 _STATUS = {
     BadCredentialsError.code: 401,
     BadSignatureError.code: 401,
+    BadTokenError.code: 401,
+    MissingTokenError.code: 401,
+    ReplayedTokenError.code: 401,
     SignedOutError.code: 401,
     MissingRequestHeaderError.code: 403,
     UntrustedNoteError.code: 403,
     NotFoundError.code: 404,
     NoSuchPageError.code: 404,
+    UnknownCardError.code: 404,
+    UnknownServiceError.code: 404,
     UnknownSiteError.code: 404,
     MethodNotAllowedError.code: 405,
     ClosedError.code: 409,
@@ -139,6 +151,7 @@ _STATUS = {
     ModelStoppedError.code: 409,
     NotToLookAtError.code: 409,
     NotHolderError.code: 409,
+    PrefetchUnsatisfiedError.code: 412,
     StaleVersionError.code: 412,
     TooLargeError.code: 413,
     UnsupportedMediaTypeError.code: 415,
@@ -153,6 +166,7 @@ _STATUS = {
 _BY_LOUDNESS = {Loudness.REJECTED: 400, Loudness.OPERATIONAL: 503, Loudness.BROKEN: 500}
 _RETRY_AFTER = {TooManySignInsError.code: "300", NotYetSequencedError.code: "1"}
 _ASK_AGAIN_SECONDS = "5"
+_BEARER = frozenset({BadTokenError.code, MissingTokenError.code, ReplayedTokenError.code})
 
 
 def status_of(error: type[ClinicalError]) -> int:
@@ -174,6 +188,8 @@ def problem(
         **more,
     }
     headers = {}
+    if error.code in _BEARER:
+        headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
         headers["Retry-After"] = _RETRY_AFTER.get(error.code, _ASK_AGAIN_SECONDS)
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
@@ -195,7 +211,10 @@ def _clinical(request: Request, error: Exception) -> Response:
     assert isinstance(error, ClinicalError)
     if error.loudness is Loudness.BROKEN:
         return problem(ClinicalError, request_id_of(request))
-    return problem(type(error), request_id_of(request), str(error))
+    more = {}
+    if isinstance(error, InvalidCallError):
+        more["errors"] = [{"place": place.split("."), "rule": rule} for place, rule in error.places]
+    return problem(type(error), request_id_of(request), str(error), **more)
 
 
 def _invalid(request: Request, error: Exception) -> Response:

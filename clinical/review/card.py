@@ -33,7 +33,9 @@ class ShownCard:
     @property
     def card_id(self) -> UUID:
         """The same for the same prediction, hook and comparison: what feedback names."""
-        return identity_of(f"card|{self.site}|{self.hook}|{self.prediction_id}|{self.comparison_id}")
+        return identity_of(
+            f"card|{self.site}|{self.hook}|{self.prediction_id}|{self.comparison_id}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,19 +94,11 @@ class CardService:
         """The newest stored forecast, or why it is not shown; where it is not, a new one is owed."""
         now = self.clock.now()
         with self.open_unit_of_work() as uow:
-            prediction = uow.predictions.newest(patient_id, Purpose.REVIEW)
-            if prediction is None:
-                silence = Silence.PENDING if _is_known(uow, patient_id) else Silence.UNKNOWN_PATIENT
-                review = None
-            else:
-                review = uow.reviews.of_prediction(prediction.request.prediction_id)
-                silence = _silence(uow, prediction, review, now)
-            if silence is None:
-                return Advice(prediction=prediction, review=review)
-            if silence is not Silence.UNKNOWN_PATIENT:
+            advice = _advice(uow, patient_id, now)
+            if advice.silence not in (None, Silence.UNKNOWN_PATIENT):
                 uow.outbox.add(self._owed(patient_id, now))
                 uow.commit()
-        return Advice(silence=silence)
+        return advice
 
     def note_shown(self, call: Call, act: Act, advice: Advice, comparison_id: UUID | None) -> UUID:
         """Remember the card, and that it was shown; its identity.
@@ -175,9 +167,7 @@ class CardService:
         )
         return True
 
-    def _note(
-        self, uow: UnitOfWork, call: Call, act: Act, outcome: str, **more: object
-    ) -> None:
+    def _note(self, uow: UnitOfWork, call: Call, act: Act, outcome: str, **more: object) -> None:
         refs: dict[str, object] = {**call.refs, "outcome": outcome, **more}
         uow.audit_log.append(act.entry(self.identities.new(), AuditKind.CARDS_ASKED, **refs))
 
@@ -193,6 +183,18 @@ class CardService:
             parameters=parameters,
             urgency=Urgency.LIVE,  # somebody has the patient before them
         )
+
+
+def _advice(uow: UnitOfWork, patient_id: UUID, now: datetime) -> Advice:
+    prediction = uow.predictions.newest(patient_id, Purpose.REVIEW)
+    if prediction is None:
+        is_known = _is_known(uow, patient_id)
+        return Advice(silence=Silence.PENDING if is_known else Silence.UNKNOWN_PATIENT)
+    review = uow.reviews.of_prediction(prediction.request.prediction_id)
+    silence = _silence(uow, prediction, review, now)
+    if silence is not None:
+        return Advice(silence=silence)
+    return Advice(prediction=prediction, review=review)
 
 
 def _is_known(uow: UnitOfWork, patient_id: UUID) -> bool:

@@ -6,8 +6,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
-from clinical.prediction.circumstances import deliveries_of, received_of
 from clinical.prediction.action import Action
+from clinical.prediction.circumstances import deliveries_of, received_of
 from clinical.prediction.library import CareLibrary, PlanWishes
 from clinical.prediction.outcome import Risk
 from clinical.prediction.plan import (
