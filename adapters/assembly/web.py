@@ -16,6 +16,7 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
+from adapters.assembly.sites import sites, writing_back
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
@@ -38,6 +39,7 @@ from adapters.nabla.signature import SignatureCheck
 from adapters.operations import tracing
 from adapters.operations.metrics import ModelMetrics
 from adapters.settings import Settings
+from adapters.sites.site import Site
 from clinical.services.audit import AuditService
 from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
@@ -72,6 +74,7 @@ def create(settings: Settings, url: str) -> FastAPI:
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     operating, registry = Operating(engine), CollectorRegistry()
+    known = sites(settings)
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -84,7 +87,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                is_write_back_on=settings.is_write_back_on,
+                writes_back=writing_back(known),
             ),
             similar=SimilarService(open_unit_of_work=open_unit_of_work),
             planning=PlanningService(
@@ -106,8 +109,8 @@ def create(settings: Settings, url: str) -> FastAPI:
             identities=identities,
             clinicians=Clinicians(engine),
             session_key=keys.session_key(settings),
-            fhir_verifiers=_standard_webhooks(settings),
-            nabla_verifiers=_nabla_connect(settings, clock),
+            fhir_verifiers=_standard_webhooks(known),
+            nabla_verifiers=_nabla_connect(known, clock),
             parse_callback=parse_callback,
             callback_types=CALLBACK_TYPES,
             static_facts=summaries.static_facts,
@@ -125,17 +128,19 @@ def create(settings: Settings, url: str) -> FastAPI:
     )
 
 
-def _standard_webhooks(settings: Settings) -> Mapping[str, VerifySignature]:
+def _standard_webhooks(known: Mapping[str, Site]) -> Mapping[str, VerifySignature]:
     return {
-        site: StandardWebhooks([secret.get_secret_value() for secret in secrets])
-        for site, secrets in settings.webhook_secrets.items()
+        name: StandardWebhooks([secret.value for secret in site.webhook_secrets])
+        for name, site in known.items()
+        if site.webhook_secrets
     }
 
 
-def _nabla_connect(settings: Settings, clock: Clock) -> Mapping[str, VerifySignature]:
+def _nabla_connect(known: Mapping[str, Site], clock: Clock) -> Mapping[str, VerifySignature]:
     return {
-        site: SignatureCheck([secret.get_secret_value() for secret in secrets], clock)
-        for site, secrets in settings.nabla_connect_secrets.items()
+        name: SignatureCheck([secret.value for secret in site.nabla_connect_secrets], clock)
+        for name, site in known.items()
+        if site.nabla_connect_secrets
     }
 
 

@@ -15,6 +15,7 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
+from adapters.assembly.sites import ehrs, key_ring, sites
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -90,6 +91,7 @@ def readers() -> dict[Door, Reader]:
     """Who understands what came by which door."""
     return {
         Door.FHIR: StrictReader(),
+        Door.FHIR_FETCHED: StrictReader(),
         Door.FHIR_BULK: BulkReader(),
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
@@ -165,7 +167,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=FhirGateway(settings.ehr_base_urls),
+            ehr=FhirGateway(ehrs(sites(settings), key_ring(settings, clock), clock)),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         ledger=keys.ledger(settings, open_unit_of_work, clock),

@@ -16,6 +16,7 @@ class Door(StrEnum):
 
     FHIR = "fhir"  # one resource or a Bundle, by webhook: validated strictly
     FHIR_BULK = "fhir_bulk"  # a Bundle or lines of NDJSON, by import: the fast lane
+    FHIR_FETCHED = "fhir_fetched"  # what an EHR answered to a question of ours: validated strictly
     NABLA_CONNECT = "nabla_connect"  # a signed callback: NOTE_EXPORT
     NABLA_NORMALIZED = "nabla_normalized"  # a generate-normalized-data response with its context
     MEDS = "meds"  # rows of a MEDS event table

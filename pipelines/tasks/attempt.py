@@ -141,8 +141,10 @@ def pause(message: Message, error: ClinicalError) -> timedelta:
     """How long to leave a message whose work is blocked from outside: half its age, within bounds.
 
     Waiting in proportion to age is exponential back-off without a count; the jitter keeps messages
-    that failed together from coming back together.
+    that failed together from coming back together. Whoever said how long to stay away is heeded.
     """
+    if isinstance(error, OperationalError) and error.retry_after is not None:
+        return max(error.retry_after, timedelta(seconds=1)) * random.uniform(1.0, 1.1)  # noqa: S311
     is_busy = isinstance(error, ModelBusyError | StaleVersionError)
     longest = _LONGEST_PAUSE_WHEN_BUSY if is_busy else _LONGEST_PAUSE
     shortest = timedelta(milliseconds=500)
