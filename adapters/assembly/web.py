@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
 from adapters.assembly import keys, load
+from adapters.assembly.cds import cds_door
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
 from adapters.assembly.sites import sites, writing_back
@@ -30,6 +31,7 @@ from adapters.db.operating import Operating
 from adapters.db.summaries import Summaries
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
+from adapters.http.cds_desk import NUM_CONNECTIONS as NUM_CDS_CONNECTIONS
 from adapters.http.dependencies import Limits, VerifySignature, WebDependencies
 from adapters.http.gate import NUM_THREADS
 from adapters.http.signatures import StandardWebhooks
@@ -50,6 +52,8 @@ from clinical.services.similar import SimilarService
 
 # Whether the model answers is asked while somebody waits for the page.
 _MODEL_TIMEOUT_SECONDS = 2.0
+# Nobody waits that long for a card; what comes later is shown the next time.
+_COMPARE_TIMEOUT_SECONDS = 5.0
 # Of all connections, idle ones too; deliveries are held far below it (adapters/http/gate.py), so
 # that it is not they who keep a clinician out.
 _MAX_CONNECTIONS = 1000
@@ -74,7 +78,8 @@ def create(settings: Settings, url: str) -> FastAPI:
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     operating, registry = Operating(engine), CollectorRegistry()
-    known = sites(settings)
+    known, watch = sites(settings), ModelMetrics(registry)
+    for_cards = connected(pool_size=NUM_CDS_CONNECTIONS, max_overflow=0)
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -94,9 +99,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                models=HttpModelServer(
-                    model_url, settings.model_timeout_ms / 1000, watch=ModelMetrics(registry)
-                ),
+                models=HttpModelServer(model_url, settings.model_timeout_ms / 1000, watch=watch),
                 library=read_library(),
                 is_first_model_trusted=settings.is_first_model_trusted,
             ),
@@ -121,6 +124,13 @@ def create(settings: Settings, url: str) -> FastAPI:
             limits=Limits(
                 max_webhook_bytes=settings.max_webhook_bytes,
                 max_webhooks_at_once=settings.max_webhooks_at_once,
+            ),
+            cds=cds_door(
+                settings,
+                known,
+                for_cards,
+                clock,
+                HttpModelServer(model_url, _COMPARE_TIMEOUT_SECONDS, watch=watch),
             ),
             health_limits=health_limits(settings),
             registry=registry,

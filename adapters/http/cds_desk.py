@@ -4,10 +4,8 @@ Has its own threads, as webhooks have: an EHR that asks much keeps no clinician 
 the order of the steps. Does not know how a card is worded, nor what may be shown.
 """
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +14,9 @@ from uuid import UUID
 
 from anyio import CapacityLimiter, to_thread
 
+from adapters.http import cds_comparing
 from adapters.http.cds_cards import Drafts, Shown, forecast_card, silent_card
+from adapters.http.cds_comparing import Comparing
 from adapters.http.cds_requests import (
     PATIENT,
     Asked,
@@ -27,38 +27,27 @@ from adapters.http.cds_requests import (
     UnknownServiceError,
     read_call,
 )
-from adapters.http.cds_schemas import Card, Hook, SelectContext
+from adapters.http.cds_schemas import Card, SelectContext
+from adapters.http.cds_services import SERVICES
 from adapters.http.cds_site import CdsDoor, CdsSite
 from adapters.http.errors import UnknownSiteError
 from adapters.http.metrics import WebMetrics
 from clinical.audit.entry import Act
-from clinical.errors import ClinicalError, Loudness, OperationalError, RejectedError
-from clinical.prediction.outcome import Risk
-from clinical.prediction.plan import PLANNABLE_RISKS
-from clinical.prediction.prediction import Prediction
+from clinical.errors import OperationalError, RejectedError
 from clinical.services.cards import Advice, Call, Silence
 from clinical.services.delivery import Delivery, Door
-from clinical.services.planning import DraftOrder, OrdersCompared
+from clinical.services.planning import DraftOrder
 from clinical.services.shedding import OverloadedError
 from clinical.timeline.patient import PatientRef
 
 NUM_THREADS = 8
-_NUM_COMPARING = 2
-_MAX_COMPARISONS_OWED = 8
+NUM_CONNECTIONS = NUM_THREADS + cds_comparing.NUM_THREADS
+"""As many as may be in use at once: nobody at the desk waits for one."""
 _PROFESSIONALS = ("Practitioner/", "PractitionerRole/")
 _PARTLY = (
     "Of what was prefetched only the first page came: the rest is not in this answer, nor was it"
     " fetched from elsewhere."
 )
-_SLOW = (
-    "The course with the draft is not foretold in time; what is shown is the stored forecast alone."
-)
-_NO_MODEL = "No model answers now: the course with the draft is not foretold."
-_NOT_PLANNED = "The course with the draft cannot be foretold: the model does not know it as a plan."
-_NOTHING_SAID = (
-    "The model says nothing that hangs on a plan, so the draft is compared with nothing."
-)
-_NO_DRAFT = "No draft order was named."
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -68,38 +57,6 @@ class BusyError(OperationalError):
     """Too many calls are being answered; nothing of this one was looked at."""
 
     code = "cds.busy"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceKind:
-    """A service: which hooks it answers, and what it is said to do."""
-
-    service_id: str
-    title: str
-    description: str
-    usage: str
-    hooks: tuple[Hook, ...]
-
-
-SERVICES = {
-    kind.service_id: kind
-    for kind in (
-        ServiceKind(
-            service_id="forecast",
-            title="Forecast for review",
-            description="Shows the newest stored forecast of the patient's course, for review by a clinician.",
-            usage="Answers from what is stored; a patient that is not known here gets no forecast yet.",
-            hooks=(Hook.PATIENT_VIEW, Hook.ENCOUNTER_START, Hook.ENCOUNTER_DISCHARGE),
-        ),
-        ServiceKind(
-            service_id="forecast-with-orders",
-            title="Forecast with and without draft orders",
-            description="Shows the course foretold among similar patients with the draft orders and without them.",
-            usage="Proposes no order. Drafts that the model never learned are named and left out.",
-            hooks=(Hook.ORDER_SELECT, Hook.ORDER_SIGN),
-        ),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +77,8 @@ class Desk:
         self.door = door
         self._metrics = metrics
         self._num_inside = 0
-        self._num_comparing = 0
         self._threads: CapacityLimiter | None = None
-        self._comparing = ThreadPoolExecutor(_NUM_COMPARING, "compare")
+        self._comparing = Comparing(door.planning, door.compare_seconds)
 
     def site(self, name: str) -> CdsSite:
         """The site of this name; raises UnknownSiteError."""
@@ -178,7 +134,9 @@ class Desk:
             self._metrics.carded(asked.hook, advice.silence.value)
             is_shown = caller.site.shows_silence
             return [silent_card(advice.silence, caller.site.style, remarks)] if is_shown else []
-        drafts = None if orders is None else await self._compared(caller, advice, orders)
+        drafts = (
+            None if orders is None else await self._comparing.drafts(advice, caller.act, orders)
+        )
         comparison_id = _comparison_id(drafts)
         card_id = await self.run(
             self.door.cards.note_shown, call, caller.act, advice, comparison_id
@@ -258,50 +216,6 @@ class Desk:
             received_at=caller.act.at,
         )
 
-    async def _compared(
-        self, caller: Caller, advice: Advice, orders: Sequence[DraftOrder]
-    ) -> Drafts:
-        prediction, review = advice.prediction, advice.review
-        assert prediction is not None
-        risks = _plannable(prediction)
-        if not orders:
-            return Drafts(sentence=_NO_DRAFT)
-        if review is None or not risks:
-            return Drafts(sentence=_NOTHING_SAID)
-        try:
-            found = await self._in_time(review.review_id, caller.act, orders, risks)
-        except TimeoutError:
-            return Drafts(sentence=_SLOW)
-        except ClinicalError as error:
-            if error.loudness is Loudness.BROKEN:
-                raise
-            is_away = error.loudness is Loudness.OPERATIONAL
-            return Drafts(sentence=_NO_MODEL if is_away else _NOT_PLANNED)
-        if found.stored is None:
-            return Drafts(sentence=_NOT_PLANNED, unknown=found.unknown)
-        return Drafts(comparison=found.stored, unknown=found.unknown)
-
-    async def _in_time(
-        self, review_id: UUID, act: Act, orders: Sequence[DraftOrder], risks: Sequence[Risk]
-    ) -> OrdersCompared:
-        """Wait so long and no longer: what comes later is stored, and shown when it is asked again.
-
-        Raises:
-            TimeoutError: it took longer, or too many others wait.
-        """
-        if self._num_comparing >= _MAX_COMPARISONS_OWED:
-            raise TimeoutError
-        self._num_comparing += 1
-        future = self._comparing.submit(
-            self.door.planning.compare_orders, review_id, act, orders, risks
-        )
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._is_compared))
-        return await asyncio.wait_for(asyncio.wrap_future(future), self.door.compare_seconds)
-
-    def _is_compared(self) -> None:
-        self._num_comparing -= 1
-
 
 def _call(caller: Caller, service_id: str, asked: Asked) -> Call:
     user = asked.context.user_id
@@ -327,11 +241,6 @@ def _require_own_server(asked: Asked, site: CdsSite) -> None:
 
 def _is_partly(asked: Asked) -> bool:
     return any(brought.fetched is Fetched.PARTLY for brought in asked.prefetch.values())
-
-
-def _plannable(prediction: Prediction) -> tuple[Risk, ...]:
-    said = {r.name for r in prediction.forecast.readouts if r.estimate is not None}
-    return tuple(risk for risk in PLANNABLE_RISKS if risk.value in said)
 
 
 def _comparison_id(drafts: Drafts | None) -> UUID | None:

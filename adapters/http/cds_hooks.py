@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from adapters.http.bodies import read_limited, require_json
-from adapters.http.cds_desk import SERVICES, Caller, Desk
+from adapters.http.cds_desk import Caller, Desk
 from adapters.http.cds_requests import UnknownServiceError, validated
 from adapters.http.cds_schemas import Cards, Discovery, Feedback, FeedbackItem, Service
+from adapters.http.cds_services import SERVICES
 from adapters.http.dependencies import Given
 from adapters.http.errors import UnknownSiteError, request_id_of
 from adapters.http.schemas import problems

@@ -13,12 +13,14 @@ from uuid import UUID
 
 from adapters.http import schemas
 from adapters.http.facts import event_label, fact_of, patient_of
+from adapters.http.feedback_schemas import feedback_of
 from adapters.http.notice_schemas import WarningShape
 from clinical.prediction.abstention import Abstention
 from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import Readout, ReadoutKind
 from clinical.prediction.trajectory import LatentTrajectory
+from clinical.review.card import CardFeedback
 from clinical.review.decision import Decision
 from clinical.review.review import Review
 from clinical.timeline.code import Code
@@ -36,6 +38,7 @@ def item_of(
     timeline: Timeline,
     decision: Decision | None,
     warnings: Sequence[WarningShape],
+    feedback: Sequence[CardFeedback] = (),
 ) -> schemas.ReviewItem:
     """All of an item; `timeline` is what the prediction saw."""
     forecast, request = prediction.forecast, prediction.request
@@ -55,6 +58,7 @@ def item_of(
         capsule=_capsule(prediction),
         decision=None if decision is None else decision_of(decision),
         warnings=list(warnings),
+        card_feedback=[feedback_of(each) for each in feedback],
     )
 
 

@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from adapters.sites.cds_hooks import CdsHooks
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
 from adapters.sites.write_back import WriteBackChoices
@@ -18,3 +19,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
     write_back: WriteBackChoices = field(default_factory=WriteBackChoices)
+    cds_hooks: CdsHooks | None = None
