@@ -4,7 +4,6 @@ Knows wording, time and percentages. What may be shown is the domain's matter. W
 names of drafts, of models) are escaped: a card is Markdown.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from adapters.http.cds_schemas import Card, Coding, Link, Source, Topic
+from adapters.http.cds_words import age, amount, interval, moment, name, percent, plain
 from adapters.http.items import words_of
 from clinical.prediction.plan import COURSE_UNDER_PLAN, PlanOption, StoredComparison
 from clinical.prediction.prediction import Prediction
@@ -24,8 +24,6 @@ REASONS = "urn:clinical-jepa:override-reason"
 _TOPICS = "urn:clinical-jepa:topic"
 _MAX_SUMMARY = 139
 _MAX_ROWS = 24
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 _SUPPORT_WORDS = "share of similar patients treated so"
 _SILENCES = {
     Silence.UNKNOWN_PATIENT: "Nothing is held here about this patient.",
@@ -52,6 +50,12 @@ class Drafts:
     comparison: StoredComparison | None = None
     sentence: str = ""
     unknown: tuple[str, ...] = ()
+
+    @property
+    def is_foretold(self) -> bool:
+        """Whether there is a course with the drafts, and one without."""
+        options = self.comparison.comparison.options if self.comparison else ()
+        return {bool(option.taken) for option in options} == {True, False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +123,9 @@ def _summary(prediction: Prediction, said: Sequence[Readout], drafts: Drafts | N
     elif not said:
         text = "No forecast: nothing could be said with enough certainty"
     else:
-        text = f"Forecast for review: {_name(said[0])} {_amount(said[0])} ({said[0].horizon.label})"
+        text = f"Forecast for review: {name(said[0])} {amount(said[0])} ({said[0].horizon.label})"
     if drafts is not None:
-        text += "; with and without the draft" if drafts.comparison else "; the draft is not in it"
+        text += "; with and without the draft" if drafts.is_foretold else "; the draft is not in it"
     text = " ".join(text.split())
     return text if len(text) <= _MAX_SUMMARY else text[: _MAX_SUMMARY - 1] + "…"
 
@@ -134,7 +138,7 @@ def _paragraphs(
         yield _of_drafts(drafts)
     abstention = prediction.forecast.abstention
     if abstention is not None:
-        yield f"Nothing is said: {_plain(abstention.detail)} (`{abstention.reason}`)."
+        yield f"Nothing is said: {plain(abstention.detail)} (`{abstention.reason}`)."
     elif said:
         yield _table(said)
     yield _withheld(prediction)
@@ -144,7 +148,7 @@ def _paragraphs(
 def _table(said: Sequence[Readout]) -> str:
     rows = ["| What | Window | Estimate | Interval |", "| --- | --- | --- | --- |"]
     rows += [
-        f"| {_plain(_name(r))} | {r.horizon.label} | {_amount(r)} | {_interval(r)} |"
+        f"| {plain(name(r))} | {r.horizon.label} | {amount(r)} | {interval(r)} |"
         for r in said[:_MAX_ROWS]
     ]
     more = len(said) - _MAX_ROWS
@@ -153,10 +157,10 @@ def _table(said: Sequence[Readout]) -> str:
 
 
 def _withheld(prediction: Prediction) -> str:
-    names = Counter(_name(r) for r in prediction.forecast.readouts if r.abstention is not None)
+    names = Counter(name(r) for r in prediction.forecast.readouts if r.abstention is not None)
     if not names:
         return "Nothing that the model speaks of was withheld."
-    listed = ", ".join(f"{_plain(n)} ({count})" for n, count in sorted(names.items()))
+    listed = ", ".join(f"{plain(n)} ({count})" for n, count in sorted(names.items()))
     return f"Not said, by number of windows: {listed}."
 
 
@@ -164,10 +168,10 @@ def _provenance(prediction: Prediction, said: Sequence[Readout], now: datetime) 
     capsule, request = prediction.forecast.capsule, prediction.request
     calibrations = sorted({r.calibration_id for r in said if r.calibration_id})
     lines = [
-        f"Data cut-off: {_moment(request.as_of)} ({_age(now - request.as_of)} ago)",
-        f"Forecast made: {_moment(prediction.made_at)} ({_age(now - prediction.made_at)} ago)",
+        f"Data cut-off: {moment(request.as_of)} ({age(now - request.as_of)} ago)",
+        f"Forecast made: {moment(prediction.made_at)} ({age(now - prediction.made_at)} ago)",
         f"Horizon: {_horizon(prediction)}",
-        f"Model: {_plain(capsule.model.name)} {_plain(capsule.model.version)}"
+        f"Model: {plain(capsule.model.name)} {plain(capsule.model.version)}"
         f" (`{capsule.model.manifest_digest[:12]}`)",
         f"Calibration: {', '.join(f'`{each}`' for each in calibrations) or 'none, nothing is said'}",
         f"Prediction: `{request.prediction_id}`",
@@ -180,7 +184,7 @@ def _horizon(prediction: Prediction) -> str:
     if not horizons:
         return "none, nothing is said"
     last = max(horizons, key=lambda horizon: horizon.order)
-    return last.label if last.end is None else f"up to {_age(last.end)} after the data cut-off"
+    return last.label if last.end is None else f"up to {age(last.end)} after the data cut-off"
 
 
 def _of_drafts(drafts: Drafts) -> str:
@@ -188,7 +192,7 @@ def _of_drafts(drafts: Drafts) -> str:
     if drafts.comparison is not None:
         parts += _compared(drafts.comparison)
     if drafts.unknown:
-        names = ", ".join(_plain(name) for name in drafts.unknown)
+        names = ", ".join(plain(name) for name in drafts.unknown)
         parts.append(
             f"Not in it, for the model never learned them or cannot say how usual they are: {names}."
         )
@@ -197,19 +201,19 @@ def _of_drafts(drafts: Drafts) -> str:
 
 def _compared(stored: StoredComparison) -> list[str]:
     comparison = stored.comparison
-    label = _plain(stored.question.decisions[0].choices[0].label)
+    label = plain(stored.question.decisions[0].choices[0].label)
+    excluded = [f"{e.constraint}: {plain(e.detail)}" for e in comparison.excluded]
     by_taken = {bool(option.taken): option for option in comparison.options}
-    excluded = [f"{e.constraint}: {_plain(e.detail)}" for e in comparison.excluded]
-    if True not in by_taken or False not in by_taken:
+    if len(by_taken) < 2:
         why = comparison.abstention.detail if comparison.abstention else "no such plan may be made"
         reasons = f" ({'; '.join(excluded)})" if excluded else ""
-        return [f"No course is foretold with the draft {label}: {_plain(why)}{reasons}."]
+        return [f"No course is foretold with the draft {label}: {plain(why)}{reasons}."]
     with_it, without = by_taken[True], by_taken[False]
     rows = ["| What | Window | No change | With the draft |", "| --- | --- | --- | --- |"]
     rows += _course_rows(without, with_it)
     usual = (
-        f"Draft: {label}. {_SUPPORT_WORDS.capitalize()}: {_percent(with_it.support)} with it,"
-        f" {_percent(without.support)} without."
+        f"Draft: {label}. {_SUPPORT_WORDS.capitalize()}: {percent(with_it.support)} with it,"
+        f" {percent(without.support)} without."
     )
     wording = (
         f"{COURSE_UNDER_PLAN} Both columns are of plans in which nothing else is done, so they compare"
@@ -217,7 +221,7 @@ def _compared(stored: StoredComparison) -> list[str]:
     )
     model = comparison.capsule.model
     asked = (
-        f"Comparison `{stored.question.comparison_id}` by {_plain(model.name)} {_plain(model.version)},"
+        f"Comparison `{stored.question.comparison_id}` by {plain(model.name)} {plain(model.version)},"
         " of the same data cut-off."
     )
     return ["\n".join(rows), usual, wording, asked]
@@ -230,8 +234,8 @@ def _course_rows(without: PlanOption, with_it: PlanOption) -> list[str]:
         other = others.get((one.name, one.horizon))
         if other is None or one.estimate is None or other.estimate is None:
             continue
-        cells = [f"{_amount(each)} ({_interval(each)})" for each in (one, other)]
-        rows.append(f"| {_plain(_name(one))} | {one.horizon.label} | {cells[0]} | {cells[1]} |")
+        cells = [f"{amount(each)} ({interval(each)})" for each in (one, other)]
+        rows.append(f"| {plain(name(one))} | {one.horizon.label} | {cells[0]} | {cells[1]} |")
     return rows[:_MAX_ROWS]
 
 
@@ -253,48 +257,3 @@ def _source(prediction: Prediction | None, style: CardStyle) -> Source:
 
 def _override_reasons() -> list[Coding]:
     return [Coding(code=r.value, system=REASONS, display=words_of(r.value)) for r in Reason]
-
-
-def _name(readout: Readout) -> str:
-    """LOINC's long names say in brackets which property is measured; the unit says that too."""
-    if readout.kind is ReadoutKind.PROBABILITY:
-        return words_of(readout.name)
-    return readout.name.partition(" [")[0]
-
-
-def _amount(readout: Readout) -> str:
-    assert readout.estimate is not None
-    if readout.kind is ReadoutKind.PROBABILITY:
-        return _percent(readout.estimate)
-    return f"{readout.estimate:.4g} {_plain(readout.unit)}".strip()
-
-
-def _interval(readout: Readout) -> str:
-    widest = max(readout.intervals, key=lambda interval: interval.level)
-    level = f"{widest.level:.0%}".replace("%", " %")
-    if readout.kind is ReadoutKind.PROBABILITY:
-        return f"{_percent(widest.low)} to {_percent(widest.high)}, {level}"
-    return f"{widest.low:.4g} to {widest.high:.4g}, {level}"
-
-
-def _percent(share: float) -> str:
-    """Two digits where there are few: a small risk is not none."""
-    percent = 100 * share
-    if 0 < percent < 0.1:
-        return "under 0.1 %"
-    return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
-
-
-def _moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _age(length: timedelta) -> str:
-    if length < _HOUR:
-        return f"{max(0, int(length / timedelta(minutes=1)))} min"
-    return f"{length / _HOUR:.0f} h" if length < 2 * _DAY else f"{length / _DAY:.0f} days"
-
-
-def _plain(text: str) -> str:
-    """Text that says what it says, in a table too."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))

@@ -125,7 +125,6 @@ class HookCall(Received):
     fhir_server: Text | None = Field(default=None, alias="fhirServer")
     fhir_authorization: FhirAuthorization | None = Field(default=None, alias="fhirAuthorization")
     prefetch: dict[str, Any] | None = None
-    extension: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _a_token_needs_a_server(self) -> "HookCall":
