@@ -32,7 +32,8 @@ def main(services: str, patient: str, folder: Path) -> None:
     view.load_synthetic(n=1, random_seed=7)
     [made_up] = view.requests
     bundle = folder / "bundle.json"
-    entry = [{"resource": made_up.prefetch["patient"]}]
+    made = made_up.model_dump(mode="json", exclude_none=True)["prefetch"]["patient"]
+    entry = [{"resource": made}]
     bundle.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entry}))
     view.load_from_path(bundle)
     unkeyed = json.loads(bundle.read_text())
