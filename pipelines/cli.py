@@ -29,6 +29,7 @@ _GROUPS = (
     "replay",
     "models",
     "recalling",
+    "sites",
 )
 
 for _group in _GROUPS:

@@ -13,7 +13,7 @@ from adapters.egress.tokens import BearerTokens, Client, FixedHeader
 from adapters.fhir.client import Ehr
 from adapters.settings import Settings
 from adapters.sites.file import read_sites
-from adapters.sites.peers import Auth, Breaker, Fhir, HeaderToken
+from adapters.sites.peers import Auth, Breaker, Fhir, HeaderToken, SmartBackend
 from adapters.sites.secret import Secret
 from adapters.sites.site import Site
 from clinical.services.ports import Clock
@@ -54,6 +54,18 @@ def ehrs(known: Mapping[str, Site], keys: KeyRing, clock: Clock, jku: str = "") 
         for name, site in known.items()
         if site.fhir is not None
     }
+
+
+def ensure_keys(known: Mapping[str, Site], keys: KeyRing) -> None:
+    """Make the first key of every kind that some site needs."""
+    for site in known.values():
+        if site.fhir is not None and isinstance(site.fhir.auth, SmartBackend):
+            keys.ensure(site.fhir.auth.algorithm)
+
+
+def public_keys_url(settings: Settings) -> str:
+    """Where others find our public keys; empty where nobody said where we are reached."""
+    return f"{settings.public_url.rstrip('/')}/.well-known/jwks.json" if settings.public_url else ""
 
 
 def key_ring(settings: Settings, clock: Clock) -> KeyRing:

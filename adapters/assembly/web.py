@@ -17,7 +17,7 @@ from adapters.assembly import keys, load
 from adapters.assembly.cds import cds_door
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
-from adapters.assembly.sites import sites, writing_back
+from adapters.assembly.sites import ensure_keys, key_ring, sites, writing_back
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
@@ -80,6 +80,8 @@ def create(settings: Settings, url: str) -> FastAPI:
     operating, registry = Operating(engine), CollectorRegistry()
     known, watch = sites(settings), ModelMetrics(registry)
     for_cards = connected(pool_size=NUM_CDS_CONNECTIONS, max_overflow=0)
+    own_keys = key_ring(settings, clock)
+    ensure_keys(known, own_keys)
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -133,6 +135,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 HttpModelServer(model_url, _COMPARE_TIMEOUT_SECONDS, watch=watch),
             ),
             health_limits=health_limits(settings),
+            public_keys=own_keys.public,
             registry=registry,
         )
     )

@@ -26,6 +26,11 @@ AI_ASSERTED = {
     "code": "AIAST",
     "display": "Artificial Intelligence asserted",
 }
+# HL7 AI Transparency on FHIR, profiles AI-Device (`type`) and AI-Provenance (`agent.role`, exactly this).
+_ARTIFICIAL = {
+    "system": "http://hl7.org/fhir/uv/aitransparency/CodeSystem/AIdeviceTypeCS",
+    "code": "Artificial-Intelligence",
+}
 _PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
@@ -46,7 +51,7 @@ def device(model: ModelFingerprint, url: str) -> dict[str, Any]:
         "identifier": [{"system": URI_SYSTEM, "value": url}],
         "status": "active",
         "deviceName": [{"name": model.name, "type": "model-name"}],
-        "type": {"text": "Artificial intelligence model"},
+        "type": {"coding": [_ARTIFICIAL], "text": "Artificial intelligence model"},
         "version": [
             {"value": model.version},
             {"type": {"text": "SHA-256 of the model's manifest"}, "value": model.manifest_digest},
@@ -179,7 +184,11 @@ def provenance(
         "recorded": moment(decision.decided_at),
         "reason": [{"coding": [AI_ASSERTED]}],
         "agent": [
-            {"type": _participant("assembler", "Assembler"), "who": made_by},
+            {
+                "type": _participant("assembler", "Assembler"),
+                "role": [{"coding": [_ARTIFICIAL]}],
+                "who": made_by,
+            },
             {
                 "type": _participant("verifier", "Verifier"),
                 "who": {"type": "Practitioner", "display": decision.decided_by},

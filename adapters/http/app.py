@@ -10,6 +10,7 @@ from adapters.http import (
     audit,
     cds_hooks,
     health,
+    keys,
     ledger,
     notices,
     plans,
@@ -48,6 +49,7 @@ def create_app(deps: WebDependencies) -> FastAPI:
         plans,
         audit,
         ledger,
+        keys,
         health,
     ):
         app.include_router(room.routes)

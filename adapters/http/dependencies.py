@@ -101,9 +101,9 @@ class WebDependencies:
     """Everything the web face is given. Verifiers are by site: a site without one has no such door.
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
-    what was made before the app. `cds` answers CDS Hooks; without it there is no such door. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback. `model_fingerprint` raises
-    ModelUnavailableError.
+    what was made before the app. `cds` answers CDS Hooks. `census` counts what is stored, by name, for the
+    metrics. `parse_callback` raises a RejectedError where the bytes are no callback. `public_keys` are JWKs.
+    `model_fingerprint` raises ModelUnavailableError.
     """
 
     open_unit_of_work: OpenUnitOfWork
@@ -131,6 +131,7 @@ class WebDependencies:
     limits: Limits
     health_limits: HealthLimits = field(default_factory=HealthLimits)
     cds: CdsDoor | None = None
+    public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

@@ -214,6 +214,8 @@ def test_everything_asserted_by_ai_is_labelled_and_the_verifier_is_named() -> No
     assert said["RiskAssessment"]["performer"]["reference"] == urls["Device"]
     assert provenance["target"] == [{"reference": urls["RiskAssessment"]}]
     assert human["who"]["display"] == "dr.who"
+    assert device["role"][0]["coding"][0]["code"] == "Artificial-Intelligence"
+    assert said["Device"]["type"]["coding"][0]["code"] == "Artificial-Intelligence"
     assert human["type"]["coding"][0]["code"] == "verifier"
 
 
