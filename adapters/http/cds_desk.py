@@ -126,22 +126,22 @@ class Desk:
     async def _answer(self, caller: Caller, service_id: str, body: bytes) -> list[Card]:
         asked, orders = await self.run(self._understood, caller, service_id, body)
         call = _call(caller, service_id, asked)
-        advice = await self.run(self._advice, caller, asked)
         remarks = [_PARTLY] if _is_partly(asked) else []
+        if orders is None:
+            advice, card_id = await self.run(self._shown, caller, asked, call)
+        else:
+            advice, card_id = await self.run(self._advice, caller, asked, call), None
+        self._metrics.carded(asked.hook, advice.silence or "shown")
         if advice.prediction is None:
             assert advice.silence is not None
-            await self.run(self.door.cards.note, call, caller.act, advice.silence.value)
-            self._metrics.carded(asked.hook, advice.silence.value)
             is_shown = caller.site.shows_silence
             return [silent_card(advice.silence, caller.site.style, remarks)] if is_shown else []
-        drafts = (
-            None if orders is None else await self._comparing.drafts(advice, caller.act, orders)
-        )
-        comparison_id = _comparison_id(drafts)
-        card_id = await self.run(
-            self.door.cards.note_shown, call, caller.act, advice, comparison_id
-        )
-        self._metrics.carded(asked.hook, "shown")
+        drafts = None
+        if orders is not None:
+            drafts = await self._comparing.drafts(advice, caller.act, orders)
+            note = self.door.cards.note_shown
+            card_id = await self.run(note, call, caller.act, advice, _comparison_id(drafts))
+        assert card_id is not None
         shown = Shown(
             card_id=card_id,
             prediction=advice.prediction,
@@ -177,16 +177,34 @@ class Desk:
                 raise InvalidCallError([(f"context.selections.{place}", "names no draft order")])
         return [order for order in orders if order.reference in asked.context.selections]
 
-    def _advice(self, caller: Caller, asked: Asked) -> Advice:
+    def _shown(self, caller: Caller, asked: Asked, call: Call) -> tuple[Advice, UUID | None]:
+        """What is shown of the patient, remembered in one commit."""
+        took_patient = self._take_in(caller, asked)
+        patient = _patient(caller, asked)
+        advice, card_id = self.door.cards.show(patient.patient_id, call, caller.act)
+        if advice.silence is Silence.UNKNOWN_PATIENT:
+            advice = self._unknown(caller, asked, call, took_patient=took_patient)
+        return advice, card_id
+
+    def _advice(self, caller: Caller, asked: Asked, call: Call) -> Advice:
+        """What may be shown; where nothing may, that is remembered."""
         took_patient = self._take_in(caller, asked)
         advice = self.door.cards.advise(_patient(caller, asked).patient_id)
-        if advice.silence is not Silence.UNKNOWN_PATIENT or asked.is_patient_absent:
-            return advice
-        if took_patient:
-            return Advice(silence=Silence.PENDING)
-        raise PrefetchUnsatisfiedError(
-            "nothing is held about the patient: send the Patient as prefetch.patient"
-        )
+        if advice.silence is Silence.UNKNOWN_PATIENT:
+            return self._unknown(caller, asked, call, took_patient=took_patient)
+        if advice.silence is not None:
+            self.door.cards.note(call, caller.act, advice.silence.value)
+        return advice
+
+    def _unknown(self, caller: Caller, asked: Asked, call: Call, *, took_patient: bool) -> Advice:
+        """Of somebody of whom nothing is held: what was brought is understood later, or there is nobody."""
+        if not took_patient and not asked.is_patient_absent:
+            raise PrefetchUnsatisfiedError(
+                "nothing is held about the patient: send the Patient as prefetch.patient"
+            )
+        silence = Silence.PENDING if took_patient else Silence.UNKNOWN_PATIENT
+        self.door.cards.note(call, caller.act, silence.value)
+        return Advice(silence=silence)
 
     def _take_in(self, caller: Caller, asked: Asked) -> bool:
         """Store what was brought, to be understood later; whether the Patient was among it.

@@ -92,37 +92,32 @@ class CardService:
 
     def advise(self, patient_id: UUID) -> Advice:
         """The newest stored forecast, or why it is not shown; where it is not, a new one is owed."""
-        now = self.clock.now()
         with self.open_unit_of_work() as uow:
-            advice = _advice(uow, patient_id, now)
-            if advice.silence not in (None, Silence.UNKNOWN_PATIENT):
-                uow.outbox.add(self._owed(patient_id, now))
-                uow.commit()
+            advice = self._advise(uow, patient_id)
+            uow.commit()
         return advice
 
-    def note_shown(self, call: Call, act: Act, advice: Advice, comparison_id: UUID | None) -> UUID:
-        """Remember the card, and that it was shown; its identity.
+    def show(self, patient_id: UUID, call: Call, act: Act) -> tuple[Advice, UUID | None]:
+        """As `advise`, remembering in the same commit what was shown, or why nothing was.
 
-        `advice` holds a forecast.
+        Of a forecast, the identity of its card. That of an unknown patient nothing was shown is not
+        remembered: whoever asks may yet bring the patient.
         """
-        assert advice.prediction is not None
-        card = ShownCard(
-            prediction_id=advice.prediction.request.prediction_id,
-            site=call.site,
-            hook=call.hook,
-            comparison_id=comparison_id,
-        )
-        told = {"prediction": card.prediction_id, "card": card.card_id}
-        if advice.review is not None:
-            told["review"] = advice.review.review_id
-        if comparison_id is not None:
-            told["comparison"] = comparison_id
-        outcome = "abstained" if advice.prediction.is_abstained else "shown"
         with self.open_unit_of_work() as uow:
-            uow.cards.add(card)
-            self._note(uow, call, act, outcome, **told)
+            advice, card_id = self._advise(uow, patient_id), None
+            if advice.prediction is not None:
+                card_id = self._remember(uow, call, act, advice, None)
+            elif advice.silence is not Silence.UNKNOWN_PATIENT:
+                self._note(uow, call, act, str(advice.silence))
             uow.commit()
-        return card.card_id
+        return advice, card_id
+
+    def note_shown(self, call: Call, act: Act, advice: Advice, comparison_id: UUID | None) -> UUID:
+        """Remember the card of a forecast, and that it was shown; its identity."""
+        with self.open_unit_of_work() as uow:
+            card_id = self._remember(uow, call, act, advice, comparison_id)
+            uow.commit()
+        return card_id
 
     def note(self, call: Call, act: Act, outcome: str) -> None:
         """Remember a call that was answered without a forecast, and how."""
@@ -146,6 +141,34 @@ class CardService:
             self._note(uow, call, act, "feedback", items=len(said), new=num_new)
             uow.commit()
         return num_new
+
+    def _advise(self, uow: UnitOfWork, patient_id: UUID) -> Advice:
+        now = self.clock.now()
+        advice = _advice(uow, patient_id, now)
+        if advice.silence not in (None, Silence.UNKNOWN_PATIENT):
+            uow.outbox.add(self._owed(patient_id, now))
+        return advice
+
+    def _remember(
+        self, uow: UnitOfWork, call: Call, act: Act, advice: Advice, comparison_id: UUID | None
+    ) -> UUID:
+        assert advice.prediction is not None
+        card = ShownCard(
+            prediction_id=advice.prediction.request.prediction_id,
+            site=call.site,
+            hook=call.hook,
+            comparison_id=comparison_id,
+        )
+        told = {"prediction": card.prediction_id, "card": card.card_id}
+        if advice.review is not None:
+            told["review"] = advice.review.review_id
+        if comparison_id is not None:
+            told["comparison"] = comparison_id
+        uow.cards.add(card)
+        self._note(
+            uow, call, act, "abstained" if advice.prediction.is_abstained else "shown", **told
+        )
+        return card.card_id
 
     def _keep(self, uow: UnitOfWork, act: Act, feedback: CardFeedback) -> bool:
         if not uow.cards.add_feedback(feedback):
