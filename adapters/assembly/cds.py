@@ -1,7 +1,7 @@
 """CDS Hooks of every site that has them: whose tokens are taken, and what answers."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from adapters.sites.cds_hooks import CdsClient, CdsHooks
 from adapters.sites.file import MalformedSitesFileError
 from adapters.sites.peers import Breaker
 from adapters.sites.site import Site
+from clinical.errors import ClinicalError
 from clinical.services.cards import CardService
 from clinical.services.intake import Intake
 from clinical.services.planning import PlanningService
@@ -37,9 +38,8 @@ def cds_door(
 ) -> CdsDoor | None:
     """The door for every site that has clients; None where no site has. `engine` is for it alone."""
     spent = SpentTokens(engine)
-    folder = settings.sites_file.parent if settings.sites_file else Path()
     sites = {
-        name: _site(site, site.cds_hooks, folder, spent, clock)
+        name: _site(settings, site, site.cds_hooks, spent, clock)
         for name, site in known.items()
         if site.cds_hooks is not None
     }
@@ -64,9 +64,15 @@ def cds_door(
     )
 
 
-def _site(site: Site, stated: CdsHooks, folder: Path, spent: SpentTokens, clock: Clock) -> CdsSite:
+def _site(
+    settings: Settings, site: Site, stated: CdsHooks, spent: SpentTokens, clock: Clock
+) -> CdsSite:
+    public_url = stated.public_url or settings.public_url.rstrip("/")
+    if not public_url:
+        raise MalformedSitesFileError("cds_hooks: say public_url, or set CLINICAL_PUBLIC_URL")
+    folder = settings.sites_file.parent if settings.sites_file else Path()
     return CdsSite(
-        public_url=stated.public_url,
+        public_url=public_url,
         check=TokenCheck(
             clients={c.issuer: _client(c, folder, clock) for c in stated.clients},
             clock=clock,
@@ -114,3 +120,18 @@ def _from_file(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise MalformedSitesFileError(f"{path.name}: no JWK set can be read from it") from error
     return stated if isinstance(stated, dict) else {}
+
+
+def findings(site: Site, folder: Path, clock: Clock) -> Iterator[tuple[bool, str]]:
+    """Of every client whether its keys can be read now, in words."""
+    assert site.cds_hooks is not None
+    for client in site.cds_hooks.clients:
+        try:
+            stated = _keys_of(client, folder, clock)().get("keys")
+        except ClinicalError as error:
+            yield False, f"{client.issuer}: {error}"
+            continue
+        num_keys = len(stated) if isinstance(stated, list) else 0
+        yield bool(num_keys), f"{client.issuer}: {num_keys} public key(s) can be read"
+    if site.cds_hooks.allows_unauthenticated:
+        yield False, "anybody may call: `allows_unauthenticated` is on"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from adapters.assembly import cds
 from adapters.assembly.sites import (
     ensure_keys,
     fhir_peer,
@@ -48,6 +49,10 @@ def check(name: str) -> Iterator[Finding]:
     yield Finding(True, "sites file", f"read; on: {', '.join(_parts(site)) or 'nothing'}")
     yield from _secrets(site)
     yield from _proof(site, keys, settings)
+    if site.cds_hooks is not None:
+        folder = settings.sites_file.parent if settings.sites_file else Path()
+        for is_well, words in cds.findings(site, folder, clock):
+            yield Finding(is_well, "CDS Hooks", words)
     if site.fhir is not None:
         try:
             peer = fhir_peer(site.fhir, keys, clock, jku=public_keys_url(settings))
@@ -79,6 +84,7 @@ def _parts(site: Site) -> list[str]:
     return [
         *(["webhooks"] if site.webhook_secrets else []),
         *(["Nabla Connect"] if site.nabla_connect_secrets else []),
+        *(["CDS Hooks"] if site.cds_hooks is not None else []),
         *(["FHIR server"] if site.fhir is not None else []),
         *(["write-back"] if site.fhir is not None and site.write_back.is_on else []),
     ]

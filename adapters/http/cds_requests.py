@@ -21,7 +21,10 @@ PATIENT = "patient"
 
 
 class InvalidCallError(RejectedError):
-    """The call is none that CDS Hooks knows; `places` says where, and by which rule."""
+    """The call does not fit CDS Hooks.
+
+    `places` says where, and by which rule.
+    """
 
     code = "cds.invalid_call"
 

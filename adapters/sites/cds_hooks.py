@@ -34,13 +34,13 @@ class CdsClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class CdsHooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`public_url` is the address under which the EHR finds this service; tokens must be for it.
 
-    Its base address is then `{public_url}/cds/{site}`. `prefetch` adds to what every service asks for;
+    Empty: that of the settings. Its base address is then `{public_url}/cds/{site}`. `prefetch` adds to what every service asks for;
     what comes is stored as a delivery (`takes_prefetch`). From the risks `warning_from` and
     `critical_from` (fractions) on cards are of that kind; without them all are `info`. Without
     `shows_silence` nothing is answered where there is no forecast, instead of a card that says so.
     """
 
-    public_url: str
+    public_url: str = ""
     clients: tuple[CdsClient, ...] = ()
     allows_unauthenticated: bool = False
     prefetch: dict[str, str] = field(default_factory=dict)
@@ -50,7 +50,8 @@ class CdsHooks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shows_silence: bool = True
 
     def __post_init__(self) -> None:
-        if not self.public_url.startswith(("https://", "http://")) or self.public_url.endswith("/"):
+        is_address = self.public_url.startswith(("https://", "http://"))
+        if self.public_url and (not is_address or self.public_url.endswith("/")):
             raise ValueError("public_url is a web address without a slash at its end")
         if not self.clients and not self.allows_unauthenticated:
             raise ValueError("name a client, or nobody can call")

@@ -173,7 +173,8 @@ def test_a_patient_that_is_brought_along_gets_a_forecast_of_their_own(ward: Ward
     assert card["summary"].startswith("No forecast yet")
 
     def knows() -> bool:
-        return "too_few_events" in ward.ehr.card("patient-view", "brought")["detail"]
+        card = ward.ehr.card("patient-view", "brought", prefetch=prefetch)
+        return "too_few_events" in card["detail"]
 
     wait_until(knows)
 
