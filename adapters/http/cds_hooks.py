@@ -21,7 +21,6 @@ from clinical.services.cards import Call, SaidOfCard
 
 _REFUSALS = problems(400, 401, 404, 413, 415, 503)
 _CALL: dict[str, Any] = {
-    "security": [{"clientToken": []}],
     "requestBody": {
         "required": True,
         "content": {

@@ -16,10 +16,12 @@ from adapters.http.cds_schemas import Discovery
 from clinical.audit.entry import AuditEntry, AuditKind
 from clinical.prediction.prediction import Forecast, ModelFingerprint
 from clinical.prediction.registry import Concern
+from clinical.prediction.replay import Replay
 from clinical.prediction.request import PredictionRequest
 from clinical.services.erasure import ErasureService
 from clinical.services.ports import ModelBusyError
 from clinical.services.registry import RegistryService
+from clinical.services.replay import ReplayService
 from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.patient import PatientRef
 from clinical.timeline.time import ClinicalTime
@@ -460,7 +462,11 @@ def test_order_select_shows_the_course_with_and_without_the_draft(
 
 def _shows_both_courses(stage: Stage, review_id: UUID) -> None:
     ehr = EhrClient(stage.client, stage.clock)
-    drafts = drafted(order("shipped"), order("shipped", "999", "Unheard 5 MG", id="draft-2"))
+    dose = {"doseAndRate": [{"doseQuantity": {"value": 10, "unit": "mg"}}]}
+    drafts = drafted(
+        order("shipped", dosageInstruction=[dose]),
+        order("shipped", "999", "Unheard 5 MG", id="draft-2"),
+    )
     both = ["MedicationRequest/draft-1", "MedicationRequest/draft-2"]
     card = ehr.card("order-select", "shipped", context={**drafts, "selections": both})
     detail = card["detail"]
@@ -474,6 +480,10 @@ def _shows_both_courses(stage: Stage, review_id: UUID) -> None:
     with stage.deps.open_unit_of_work() as uow:
         [stored] = uow.plan_comparisons.of_review(review_id, limit=5)
     assert f"`{stored.question.comparison_id}`" in detail
+    replay = ReplayService(
+        open_unit_of_work=stage.deps.open_unit_of_work, models=stage.model, planner=stage.model
+    ).replay(stored.question.comparison_id)
+    assert replay.recomputed.replay is Replay.EQUAL
     [entry] = entries_of(stage, AuditKind.PLANS_COMPARED)
     assert entry.actor == f"cds:{ISSUER}"
     assert entry.refs["comparison"] == str(stored.question.comparison_id)
