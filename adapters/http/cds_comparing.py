@@ -6,7 +6,7 @@ again. Knows time. Does not know what is compared.
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from uuid import UUID
 
 from adapters.http.cds_cards import Drafts
@@ -30,6 +30,8 @@ _NOTHING_SAID = (
 )
 _NO_DRAFT = "No draft order was named."
 
+Question = tuple[UUID, tuple[DraftOrder, ...], tuple[Risk, ...]]
+
 
 class Comparing:
     """One for each desk."""
@@ -38,7 +40,7 @@ class Comparing:
         """Nothing is asked yet; `seconds` is how long a caller waits."""
         self._planning = planning
         self._seconds = seconds
-        self._num_owed = 0
+        self._running: dict[Question, Future[OrdersCompared]] = {}
         self._threads = ThreadPoolExecutor(NUM_THREADS, "compare")
 
     async def drafts(self, advice: Advice, act: Act, orders: Sequence[DraftOrder]) -> Drafts:
@@ -71,16 +73,31 @@ class Comparing:
         Raises:
             TimeoutError: it took longer, or too many others wait.
         """
-        if self._num_owed >= _MAX_OWED:
+        question = (review_id, tuple(orders), tuple(risks))
+        future = self._running.get(question)  # one answer will do for all who ask the same
+        if future is None:
+            if len(self._running) >= _MAX_OWED:
+                raise TimeoutError
+            future = self._threads.submit(
+                self._planning.compare_orders, review_id, act, orders, risks
+            )
+            self._running[question] = future
+            loop = asyncio.get_running_loop()
+            future.add_done_callback(
+                lambda _: loop.call_soon_threadsafe(self._running.pop, question, None)
+            )
+        waiting = asyncio.wrap_future(future)
+        done, _ = await asyncio.wait({waiting}, timeout=self._seconds)
+        if not done:
+            waiting.add_done_callback(_forget)
             raise TimeoutError
-        self._num_owed += 1
-        future = self._threads.submit(self._planning.compare_orders, review_id, act, orders, risks)
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._is_compared))
-        return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
+        return waiting.result()
 
-    def _is_compared(self) -> None:
-        self._num_owed -= 1
+
+def _forget(late: "asyncio.Future[OrdersCompared]") -> None:
+    """Look at how it ended, or asyncio would complain of it aloud."""
+    if not late.cancelled():
+        late.exception()
 
 
 def _plannable(prediction: Prediction) -> tuple[Risk, ...]:

@@ -6,6 +6,7 @@ that a token names: a `jku` is only compared. Does not know where keys are kept.
 
 import base64
 import binascii
+import json
 import math
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.types import Options
+from jwt.utils import base64url_decode
 
 from clinical.errors import ClinicalError, RejectedError
 from clinical.services.ports import Clock
@@ -154,9 +156,11 @@ class TokenCheck:
         """What it says, believed by nobody yet."""
         try:
             header = jwt.get_unverified_header(token)
-            claims = self._decoder.decode(token, options={"verify_signature": False})
+            claims = json.loads(base64url_decode(token.split(".")[1]))
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise BadTokenError("the bearer token is no signed JWT") from error
+        if not isinstance(claims, dict):
+            raise BadTokenError("the bearer token is no signed JWT")
         if "crit" in header:
             raise BadTokenError("crit: an extension that is not understood")
         if header.get("typ", "JWT") not in ("JWT", "jwt"):

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from adapters.assembly import keys
 from adapters.assembly.embedded import running
 from adapters.assembly.worker import Parts, open_parts
@@ -56,12 +58,18 @@ def run(
                 say(f"Sent {num_sent} of {num_patients} patients …")
             wait_until_done(parts, lambda left: say(f"{left} pieces of work are owed …"))
             patients, now = _patients(parts), parts.clock.now()
+            for patient in patients:
+                webhook.deliver(cds_calls.measurement(patient, now))
+            wait_until_done(parts, lambda left: say(f"{left} pieces of work are owed …"))
             say(f"{rate:.0f} records a second are opened …")
             views = [
                 ehr.view(patients[number % len(patients)], now)
                 for number in range(int(rate * seconds))
             ]
+            web = psutil.Process(site.children["web"].process.pid)
+            before = web.cpu_times()
             viewed = cds_calls.send(site.web_url, views, rate)
+            viewed.cpu_seconds = sum(web.cpu_times()[:2]) - sum(before[:2])
             say(f"{order_rate:.0f} orders a second are drafted …")
             orders = [
                 ehr.select(patients[number % len(patients)], number, now)
@@ -118,7 +126,9 @@ def _told(answers: Answers, seconds: float, num_patients: int) -> str:
 def _view_note(answers: Answers, seconds: float, num_patients: int) -> str:
     return (
         f"patient-view: the card of the stored forecast, with its audit entry committed."
-        f" {answers.num_forecasts} cards had a forecast. {_told(answers, seconds, num_patients)}."
+        f" {answers.num_forecasts} cards had a forecast; web took"
+        f" {1000 * answers.cpu_seconds / max(answers.num_sent, 1):.1f} ms of processor time for each call."
+        f" {_told(answers, seconds, num_patients)}."
     )
 
 

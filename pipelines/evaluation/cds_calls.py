@@ -40,7 +40,7 @@ class SignedCall:
 
 @dataclass(slots=True, kw_only=True)
 class Answers:
-    """What came of one rate: seconds until the answer, how late it was sent, and what the cards said."""
+    """What came of one rate: seconds until the answer, how late it was sent, what the cards said."""
 
     per_second: float
     statuses: Counter[int] = field(default_factory=Counter)
@@ -48,6 +48,7 @@ class Answers:
     late: list[float] = field(default_factory=list)
     num_forecasts: int = 0
     num_courses: int = 0
+    cpu_seconds: float = 0.0  # of the web process meanwhile
 
     @property
     def num_sent(self) -> int:
@@ -115,6 +116,25 @@ class BenchEhr:
         }
         token = jwt.encode(claims, self._key, "ES384", headers={"kid": _KID})
         return SignedCall(path=path, token=token, body=json.dumps(body).encode())
+
+
+def measurement(patient: str, now: datetime) -> bytes:
+    """An Observation of now: of patients of whom nothing was heard for years no forecast is shown."""
+    resource = {
+        "resourceType": "Observation",
+        "id": str(uuid4()),
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": now.isoformat(timespec="milliseconds"),
+        "valueQuantity": {
+            "value": 72,
+            "unit": "/min",
+            "system": "http://unitsofmeasure.org",
+            "code": "/min",
+        },
+    }
+    return json.dumps(resource).encode()
 
 
 def send(web_url: str, calls: Sequence[SignedCall], per_second: float) -> Answers:
