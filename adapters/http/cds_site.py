@@ -58,5 +58,5 @@ class CdsDoor:
     intake: Intake
     planning: PlanningService
     read_orders: ReadOrders
-    compare_seconds: float = 0.35
+    compare_seconds: float = 0.3
     max_calls_at_once: int = 48

@@ -563,17 +563,20 @@ def test_a_model_that_is_busy_leaves_the_stored_forecast_and_a_sentence(engine: 
         assert "No model answers now" in card["detail"]
 
 
-def test_a_model_that_is_slow_is_not_waited_for_and_its_answer_is_shown_the_next_time(
+def test_a_model_that_is_slow_is_not_waited_for_and_asked_once_by_all_who_ask_the_same(
     engine: Engine,
 ) -> None:
     for stage in _staged(engine, compare_seconds=0.0):
         _say_plannable(stage)
         review_id = stage.add_patient("p1")
         ehr = EhrClient(stage.client, stage.clock)
-        card = ehr.card("order-sign", "p1", context=drafted(order("p1")))
-        assert "not foretold in time" in card["detail"]
-        assert "| Emergency visit |" in card["detail"]
+        for _ in range(3):
+            card = ehr.card("order-sign", "p1", context=drafted(order("p1")))
+            assert "not foretold in time" in card["detail"]
+            assert "| Emergency visit |" in card["detail"]
         assert _waited_for_comparison(stage, review_id)
+        with stage.deps.open_unit_of_work() as uow:
+            assert len(uow.plan_comparisons.of_review(review_id, limit=5)) == 1
 
 
 # What is remembered.
