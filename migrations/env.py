@@ -2,7 +2,11 @@
 
 from alembic import context
 
-from adapters.db import outward_tables, retraction_tables  # noqa: F401 - their tables belong to the metadata
+from adapters.db import (  # noqa: F401 - their tables belong to the metadata
+    card_tables,
+    outward_tables,
+    retraction_tables,
+)
 from adapters.db.tables import metadata
 
 context.configure(

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from adapters.assembly import nabla
+from adapters.assembly import cds, nabla
 from adapters.assembly.receivers import receivers
 from adapters.assembly.sites import (
     ensure_keys,
@@ -60,6 +60,10 @@ def check(name: str) -> Iterator[Finding]:
     yield from _messages(name, known, settings)
     yield from _nabla(site, keys, clock)
     yield from _receivers(name, site, clock)
+    if site.cds_hooks is not None:
+        folder = settings.sites_file.parent if settings.sites_file else Path()
+        for is_well, words in cds.findings(site, folder, clock):
+            yield Finding(is_well, "CDS Hooks", words)
     if site.fhir is not None:
         try:
             peer = fhir_peer(site.fhir, keys, clock, jku=public_keys_url(settings))
@@ -95,6 +99,7 @@ def _parts(site: Site) -> list[str]:
         *(["encounters in Nabla Connect"] if site.nabla and site.nabla.connect else []),
         *(["notes coded by Nabla Core"] if site.nabla and site.nabla.core else []),
         *([f"{len(site.webhooks)} receiver(s) of webhooks"] if site.webhooks else []),
+        *(["CDS Hooks"] if site.cds_hooks is not None else []),
         *(["FHIR server"] if site.fhir is not None else []),
         *(["code map"] if site.code_map is not None else []),
         *(["HL7 v2"] if site.hl7v2 is not None else []),

@@ -123,6 +123,7 @@ def running(
     site: str = "",
     folder: str = "",
     checkpoint: Path | None = None,
+    sites_file: Path | None = None,
 ) -> Iterator[Site]:
     """Start everything and stop it again, whatever happens in the block; children may not be ready yet.
 
@@ -138,6 +139,7 @@ def running(
         "data_dir": data_dir or settings.data_dir / folder,
         "web_port": web_port,
         "model_checkpoint": checkpoint,
+        "sites_file": sites_file,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     settings = _with_secrets(_with_places(settings.model_copy(update=given)), site)
@@ -186,8 +188,8 @@ def _as_strings(settings: Settings) -> dict[str, str]:
         for site, held in settings.webhook_secrets.items()
     }
     assert settings.session_key is not None
-    checkpoint = settings.model_checkpoint
-    return ({} if checkpoint is None else {"model_checkpoint": str(checkpoint.absolute())}) | {
+    files = {"model_checkpoint": settings.model_checkpoint, "sites_file": settings.sites_file}
+    return {name: str(path.absolute()) for name, path in files.items() if path is not None} | {
         "data_dir": str(settings.data_dir),
         "web_host": settings.web_host,
         "web_port": str(settings.web_port),

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
 from adapters.assembly import exposing, keys, load, nabla
+from adapters.assembly.cds import cds_door
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
 from adapters.assembly.receivers import announced
@@ -32,6 +33,7 @@ from adapters.db.summaries import Summaries
 from adapters.db.tokens import AccessTokens
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.http.app import create_app
+from adapters.http.cds_desk import NUM_CONNECTIONS as NUM_CDS_CONNECTIONS
 from adapters.http.dependencies import Limits, VerifySignature, WebDependencies
 from adapters.http.gate import NUM_THREADS
 from adapters.http.signatures import StandardWebhooks
@@ -53,6 +55,8 @@ from clinical.services.similar import SimilarService
 
 # Whether the model answers is asked while somebody waits for the page.
 _MODEL_TIMEOUT_SECONDS = 2.0
+# Nobody waits that long for a card; what comes later is shown the next time.
+_COMPARE_TIMEOUT_SECONDS = 5.0
 # Of all connections, idle ones too; deliveries are held far below it (adapters/http/gate.py), so
 # that it is not they who keep a clinician out.
 _MAX_CONNECTIONS = 1000
@@ -81,6 +85,8 @@ def create(settings: Settings, url: str) -> FastAPI:
     model_url = f"http://{settings.model_host}:{settings.model_port}"
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     operating, registry = Operating(engine), CollectorRegistry()
+    watch = ModelMetrics(registry)
+    for_cards = connected(pool_size=NUM_CDS_CONNECTIONS, max_overflow=0)
     own_keys = key_ring(settings, clock)
     ensure_keys(known, own_keys)
     return create_app(
@@ -102,9 +108,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                models=HttpModelServer(
-                    model_url, settings.model_timeout_ms / 1000, watch=ModelMetrics(registry)
-                ),
+                models=HttpModelServer(model_url, settings.model_timeout_ms / 1000, watch=watch),
                 library=read_library(),
                 is_first_model_trusted=settings.is_first_model_trusted,
             ),
@@ -138,6 +142,13 @@ def create(settings: Settings, url: str) -> FastAPI:
             limits=Limits(
                 max_webhook_bytes=settings.max_webhook_bytes,
                 max_webhooks_at_once=settings.max_webhooks_at_once,
+            ),
+            cds=cds_door(
+                settings,
+                known,
+                for_cards,
+                clock,
+                HttpModelServer(model_url, _COMPARE_TIMEOUT_SECONDS, watch=watch),
             ),
             health_limits=health_limits(settings),
             public_keys=own_keys.public,

@@ -21,7 +21,7 @@ _PATIENTS = ARRAY(Uuid())
 _LOCK = """
 SET LOCAL lock_timeout = '30s';
 LOCK TABLE deliveries, delivery_patients, events, messages, predictions, reviews, plan_comparisons,
-    deleted_records, patient_merges, stale_marks
+    deleted_records, patient_merges, stale_marks, shown_cards, card_feedback
 IN SHARE ROW EXCLUSIVE MODE
 """
 _SCOPE = (
@@ -57,6 +57,10 @@ SELECT
 _DELETE = (
     "DELETE FROM audit_openings WHERE entry_id IN (SELECT entry_id FROM erased_entries)",
     "DELETE FROM write_backs USING erased_reviews AS gone WHERE write_backs.review_id = gone.review_id",
+    """DELETE FROM card_feedback WHERE prediction_id IN
+        (SELECT prediction_id FROM predictions WHERE patient_id = :patient)""",
+    """DELETE FROM shown_cards WHERE prediction_id IN
+        (SELECT prediction_id FROM predictions WHERE patient_id = :patient)""",
     "DELETE FROM decisions USING erased_reviews AS gone WHERE decisions.review_id = gone.review_id",
     "DELETE FROM plan_comparisons USING erased_reviews AS gone WHERE plan_comparisons.review_id = gone.review_id",
     "DELETE FROM reviews USING erased_reviews AS gone WHERE reviews.review_id = gone.review_id",
@@ -102,6 +106,8 @@ _HOLDS_PATIENTS = (
     "reviews",
     "decisions",
     "write_backs",
+    "shown_cards",
+    "card_feedback",
     "recalls",
     "audit_openings",
 )

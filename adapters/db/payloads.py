@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
+from adapters.db.cards import SqlCards
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
 from adapters.db.reviews import SqlReviews
@@ -40,6 +41,7 @@ class SqlPayloads:
             AuditKind.PLANS_COMPARED: ("comparison", self._comparisons),
             AuditKind.REVIEW_SIGNED: ("review", self._decisions),
             AuditKind.WRITEBACK_DONE: ("review", self._write_backs),
+            AuditKind.CARD_FEEDBACK: ("feedback", self._feedback),
         }
 
     def _deliveries(self, ids: Iterable[UUID]) -> Contents:
@@ -71,3 +73,7 @@ class SqlPayloads:
             )
         )
         return {review_id: {"ehr_id": ehr_id} for review_id, ehr_id in rows}
+
+    def _feedback(self, ids: Iterable[UUID]) -> Contents:
+        found = SqlCards(self._connection).held(ids)
+        return {each.feedback_id: each.sealed_content for each in found}

@@ -47,6 +47,23 @@ class SqlPlanComparisons:
         query = select(plan_comparisons).where(plan_comparisons.c.comparison_id.in_(comparison_ids))
         return [_stored(row) for row in self._connection.execute(query).mappings()]
 
+    def find(
+        self, review_id: UUID, *, config_digest: str, manifest_digest: str
+    ) -> StoredComparison | None:
+        """The newest answer of this model to this very question about the review."""
+        query = (
+            select(plan_comparisons)
+            .where(
+                plan_comparisons.c.review_id == review_id,
+                plan_comparisons.c.config_digest == config_digest,
+                plan_comparisons.c.manifest_digest == manifest_digest,
+            )
+            .order_by(plan_comparisons.c.made_at.desc(), plan_comparisons.c.comparison_id.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else _stored(row)
+
     def of_review(self, review_id: UUID, *, limit: int) -> list[StoredComparison]:
         """What was compared for a review, the newest first."""
         query = (

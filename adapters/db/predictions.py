@@ -57,6 +57,21 @@ class SqlPredictions:
         )
         return newest
 
+    def newest(self, patient_id: UUID, purpose: Purpose) -> Prediction | None:
+        """The best informed answer of this purpose, of several the one made last."""
+        query = (
+            select(predictions)
+            .where(predictions.c.patient_id == patient_id, predictions.c.purpose == purpose.value)
+            .order_by(
+                predictions.c.received_by.desc(),
+                predictions.c.made_at.desc(),
+                predictions.c.prediction_id.desc(),
+            )
+            .limit(1)
+        )
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else prediction_of(row)
+
     def add(self, prediction: Prediction) -> bool:
         """Store; the unique key of a question closes the race between two answers."""
         added = self._connection.execute(

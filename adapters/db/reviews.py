@@ -93,6 +93,12 @@ class SqlReviews:
         ).mappings()
         return [_review(row) for row in rows]
 
+    def of_prediction(self, prediction_id: UUID) -> Review | None:
+        """The review that the prediction was put into; None where it was overtaken."""
+        query = select(reviews).where(reviews.c.prediction_id == prediction_id)
+        row = self._connection.execute(query.limit(1)).mappings().one_or_none()
+        return None if row is None else _review(row)
+
     def worklist(self, query: WorklistQuery) -> list[Review]:
         """Highest priority first, ties by id: a total order, so that no page repeats or skips."""
         statement = _matching(select(reviews), query)

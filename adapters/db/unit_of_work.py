@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from adapters.db.announcements import SqlAnnouncements
 from adapters.db.announcing_log import AnnouncingAuditLog
+from adapters.db.cards import SqlCards
 from adapters.db.dead_letters import SqlDeadLetters
 from adapters.db.disclosures import SqlDisclosures
 from adapters.db.erasure import SqlErasure
@@ -73,6 +74,7 @@ class SqlUnitOfWork:
         self.reviews = SqlReviews(connection)
         self.recalls = SqlRecalls(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
+        self.cards = SqlCards(connection)
         self.audit_log = AnnouncingAuditLog(connection, self.outbox, self._announced)
         self.announcements = SqlAnnouncements(connection)
         self.payloads = SqlPayloads(connection)

@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from adapters.http import (
     audit,
+    cds_hooks,
     facade,
     health,
     keys,
@@ -20,6 +21,7 @@ from adapters.http import (
     similar,
     webhooks,
 )
+from adapters.http.cds_desk import Desk
 from adapters.http.dependencies import WebDependencies
 from adapters.http.errors import render_errors
 from adapters.http.gate import Gate
@@ -48,8 +50,9 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.sign_ins = sessions.SignIns(deps)
     app.state.looks = RecentLooks()
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
+    app.state.cds_desk = Desk(deps.cds, app.state.metrics) if deps.cds else None
     for room in (
-        *(webhooks, sessions, reviews, notices, similar, plans),
+        *(cds_hooks, webhooks, sessions, reviews, notices, similar, plans),
         *(audit, ledger, keys, health, facade),
     ):
         app.include_router(room.routes)

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from adapters.http.cds_site import CdsDoor
 from adapters.operations.figures import OperatingFigures
 from adapters.operations.health import HealthLimits
 from clinical.errors import RejectedError
@@ -133,9 +134,9 @@ class WebDependencies:
     """Everything the web face is given. Verifiers are by site: a site without one has no such door.
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
-    what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback, `parse_core_event` where they are no webhook of Core.
-    `public_keys` are JWKs. `model_fingerprint` raises
+    what was made before the app. `cds` answers CDS Hooks. `census` counts what is stored, by name, for the
+    metrics. `parse_callback` raises a RejectedError where the bytes are no callback, `parse_core_event`
+    where they are no webhook of Core. `public_keys` are JWKs. `model_fingerprint` raises
     ModelUnavailableError. `bearer` says for whom an access token speaks at a moment. `public_url` is
     where others reach this service, without a slash at its end; empty: as each of them did.
     """
@@ -171,6 +172,7 @@ class WebDependencies:
     nabla_core_verifiers: Mapping[str, VerifySignature] = field(default_factory=dict)
     parse_core_event: Callable[[bytes], CoreEvent] = _no_core_event
     health_limits: HealthLimits = field(default_factory=HealthLimits)
+    cds: CdsDoor | None = None
     public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 

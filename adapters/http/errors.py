@@ -12,6 +12,12 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from adapters.http.cds_requests import (
+    InvalidCallError,
+    PrefetchUnsatisfiedError,
+    UnknownServiceError,
+)
+from adapters.http.cds_tokens import BadTokenError, MissingTokenError, ReplayedTokenError
 from adapters.http.outcomes import fhir_answer, is_fhir, outcome
 from clinical.audit.checkpoint import UntrustedNoteError
 from clinical.audit.proof import NotYetSequencedError
@@ -30,6 +36,7 @@ from clinical.review.review import (
     NotHolderError,
     StaleVersionError,
 )
+from clinical.services.cards import UnknownCardError
 from clinical.services.intake import ConflictingDeliveryError, ErasedDeliveryError
 
 PROBLEM_TYPE = "urn:clinical-jepa:problem:"
@@ -141,12 +148,17 @@ class MethodNotAllowedError(RejectedError):
 _STATUS = {
     BadCredentialsError.code: 401,
     BadSignatureError.code: 401,
+    BadTokenError.code: 401,
+    MissingTokenError.code: 401,
+    ReplayedTokenError.code: 401,
     SignedOutError.code: 401,
     MissingRequestHeaderError.code: 403,
     NotAllowedError.code: 403,
     UntrustedNoteError.code: 403,
     NotFoundError.code: 404,
     NoSuchPageError.code: 404,
+    UnknownCardError.code: 404,
+    UnknownServiceError.code: 404,
     UnknownSiteError.code: 404,
     MethodNotAllowedError.code: 405,
     NotAcceptableError.code: 406,
@@ -158,6 +170,7 @@ _STATUS = {
     ModelStoppedError.code: 409,
     NotToLookAtError.code: 409,
     NotHolderError.code: 409,
+    PrefetchUnsatisfiedError.code: 412,
     StaleVersionError.code: 412,
     TooLargeError.code: 413,
     UnsupportedMediaTypeError.code: 415,
@@ -173,6 +186,7 @@ _BY_LOUDNESS = {Loudness.REJECTED: 400, Loudness.OPERATIONAL: 503, Loudness.BROK
 _RETRY_AFTER = {TooManySignInsError.code: "300", NotYetSequencedError.code: "1"}
 _ASK_AGAIN_SECONDS = "5"
 _UNAUTHORIZED = 401
+_BEARER = frozenset({BadTokenError.code, MissingTokenError.code, ReplayedTokenError.code})
 
 
 def status_of(error: type[ClinicalError]) -> int:
@@ -194,6 +208,8 @@ def problem(
         **more,
     }
     headers = {}
+    if error.code in _BEARER:
+        headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
         headers["Retry-After"] = _RETRY_AFTER.get(error.code, _ASK_AGAIN_SECONDS)
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
@@ -237,7 +253,10 @@ def _clinical(request: Request, error: Exception) -> Response:
     assert isinstance(error, ClinicalError)
     if error.loudness is Loudness.BROKEN:
         return answer_of(request.scope, ClinicalError)
-    return answer_of(request.scope, type(error), str(error))
+    more = {}
+    if isinstance(error, InvalidCallError):
+        more["errors"] = [{"place": place.split("."), "rule": rule} for place, rule in error.places]
+    return answer_of(request.scope, type(error), str(error), **more)
 
 
 def _invalid(request: Request, error: Exception) -> Response:

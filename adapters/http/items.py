@@ -13,6 +13,7 @@ from uuid import UUID
 
 from adapters.http import schemas
 from adapters.http.facts import event_label, fact_of, patient_of
+from adapters.http.feedback_schemas import feedback_of
 from adapters.http.notice_schemas import WarningShape
 from adapters.http.notices import stale_of
 from clinical.prediction.abstention import Abstention
@@ -20,6 +21,7 @@ from clinical.prediction.horizon import Horizon
 from clinical.prediction.prediction import Forecast, Prediction
 from clinical.prediction.readout import Readout, ReadoutKind
 from clinical.prediction.trajectory import LatentTrajectory
+from clinical.review.card import CardFeedback
 from clinical.review.decision import Decision
 from clinical.review.review import Review
 from clinical.timeline.code import Code
@@ -37,6 +39,7 @@ def item_of(
     timeline: Timeline,
     decision: Decision | None,
     warnings: Sequence[WarningShape],
+    feedback: Sequence[CardFeedback] = (),
 ) -> schemas.ReviewItem:
     """All of an item; `timeline` is what the prediction saw."""
     forecast, request = prediction.forecast, prediction.request
@@ -57,6 +60,7 @@ def item_of(
         decision=None if decision is None else decision_of(decision),
         stale=stale_of(warnings),
         warnings=list(warnings),
+        card_feedback=[feedback_of(each) for each in feedback],
     )
 
 

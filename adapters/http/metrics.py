@@ -39,6 +39,18 @@ class WebMetrics:
             ["door", "status"],
             registry=self.registry,
         )
+        self._cards = Counter(
+            "clinical_cds_answers_total",
+            "Answered calls of CDS Hooks, by hook and what was shown.",
+            ["hook", "outcome"],
+            registry=self.registry,
+        )
+        self._prefetch = Counter(
+            "clinical_cds_prefetch_total",
+            "What clients brought of what CDS Hooks services ask for.",
+            ["fetched"],
+            registry=self.registry,
+        )
         self.registry.register(DROPPED_FIELDS)
         ProcessCollector(registry=self.registry)
         self.registry.register(_Census(census))
@@ -51,6 +63,14 @@ class WebMetrics:
     def delivered(self, door: str, *, is_new: bool) -> None:
         """Count a delivery that was taken in."""
         self._deliveries.labels(door, "new" if is_new else "duplicate").inc()
+
+    def carded(self, hook: str, outcome: str) -> None:
+        """Count an answered call of a hook."""
+        self._cards.labels(hook, outcome).inc()
+
+    def prefetched(self, fetched: str) -> None:
+        """Count one prefetch value that a service asks for."""
+        self._prefetch.labels(fetched).inc()
 
     def exposition(self) -> tuple[bytes, str]:
         """The text that Prometheus reads, and its media type."""

@@ -7,6 +7,14 @@ from fastapi.openapi.utils import get_openapi
 
 from adapters.http.schemas import Problem
 
+CDS_BASE = "/cds/"
+_CLIENT_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "Signed by the client, for this address, used once (CDS Hooks 2.0).",
+}
+
 
 def describe(app: FastAPI) -> None:
     """Make `/openapi.json` say what really is answered."""
@@ -26,8 +34,11 @@ def _description(app: FastAPI) -> dict[str, Any]:
         shapes.pop(unused, None)
     shapes["Problem"] = Problem.model_json_schema()
     shapes["Problem"]["additionalProperties"] = True
-    for path in described["paths"].values():
+    described["components"]["securitySchemes"] = {"clientToken": _CLIENT_TOKEN}
+    for where, path in described["paths"].items():
         for operation in path.values():
+            if where.startswith(CDS_BASE):
+                operation["security"] = [{"clientToken": []}]
             answers = operation["responses"]
             if "HTTPValidationError" in str(answers.get("422", "")):
                 answers["422"] = {

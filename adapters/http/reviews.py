@@ -156,10 +156,11 @@ def item(
     review, prediction, timeline, decision = _load(review_id, given)
     with given.open_unit_of_work() as uow:
         warnings = warnings_of(uow, [review], [prediction]).get(review_id, ())
+        feedback = uow.cards.feedback(prediction.request.prediction_id)
     given.reviews.note_read(review_id, act_of(session, request, given))
     status = status_of(review, session.name, given.clock.now())
     response.headers["ETag"] = etag(review.version)
-    return item_of(status, prediction, timeline, decision, warnings)
+    return item_of(status, prediction, timeline, decision, warnings, feedback)
 
 
 @routes.get("/{review_id}/timeline", responses=_READ)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from adapters.http.feedback_schemas import CardFeedbackShape
 from adapters.http.notice_schemas import WarningShape
 from adapters.http.shape import Shape
 from clinical.prediction.abstention import AbstentionReason
@@ -328,6 +329,7 @@ class ReviewItem(Shape):
     decision: DecisionShape | None
     stale: Stale | None
     warnings: list[WarningShape]
+    card_feedback: list[CardFeedbackShape]
 
 
 class Mark(Shape):

@@ -2,6 +2,7 @@
 
 from msgspec import Struct, field
 
+from adapters.sites.cds_hooks import CdsHooks
 from adapters.sites.code_map import CodeMapFile
 from adapters.sites.hl7v2 import Ccda, Hl7v2
 from adapters.sites.nabla import Nabla
@@ -28,3 +29,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nabla: Nabla | None = None
     webhooks: dict[str, Receiver] = {}
     write_back: WriteBackChoices = field(default_factory=WriteBackChoices)
+    cds_hooks: CdsHooks | None = None

@@ -57,6 +57,8 @@ class AuditKind(StrEnum):
     NOTE_SENT = "note.sent.v1"
     WEBHOOK_DISABLED = "webhook.disabled.v1"
     WEBHOOK_ENABLED = "webhook.enabled.v1"
+    CARDS_ASKED = "cards.asked.v1"
+    CARD_FEEDBACK = "card.feedback.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

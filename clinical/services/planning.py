@@ -1,17 +1,30 @@
 """Plans compared for a review: asked of the model, stored with what it rests on, and audited."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID
 
 from clinical.audit.entry import Act, AuditKind
+from clinical.prediction.action import Action
 from clinical.prediction.circumstances import deliveries_of, received_of
 from clinical.prediction.library import CareLibrary, PlanWishes
-from clinical.prediction.plan import PlanDecision, PlanQuestion, StoredComparison
+from clinical.prediction.outcome import Risk
+from clinical.prediction.plan import (
+    Goal,
+    PlanChoice,
+    PlanDecision,
+    PlanQuestion,
+    StoredComparison,
+)
+from clinical.prediction.prediction import Prediction
 from clinical.prediction.request import Purpose
 from clinical.services.admission import admit
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, PlanModel, UnitOfWork
+from clinical.timeline.timeline import Timeline
 
 _MAX_LISTED = 20
+_DRAFTS = "draft-orders"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +33,29 @@ class OfferedDecision:
 
     decision: PlanDecision
     plannable: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftOrder:
+    """An order that was written and not signed, as the action that it would be.
+
+    `reference` is the draft's own `type/id`; `action` is None where it is none, or was not understood.
+    """
+
+    reference: str
+    label: str
+    action: Action | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrdersCompared:
+    """The course with the orders and with no change; None where the model can plan none of them.
+
+    `unknown` are the labels of those that it cannot plan: they are in no course.
+    """
+
+    stored: StoredComparison | None
+    unknown: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +98,86 @@ class PlanningService:
             ModelUnavailableError, ModelBusyError
             ModelStoppedError, ModelNotPromotedError
         """
+        about, cut = self._about(review_id)
+        question = self._question(
+            about,
+            tuple(self.library.decision(*picked) for picked in wishes.decisions),
+            tuple(self.library.goal(name) for name in wishes.goals),
+            wishes.risks,
+        )
+        return self._compared(review_id, act, question, cut)
+
+    def compare_orders(
+        self, review_id: UUID, act: Act, orders: Sequence[DraftOrder], risks: Sequence[Risk]
+    ) -> OrdersCompared:
+        """The course with these orders, all at once and now, beside that of no change.
+
+        What was answered before to this very question is not asked again.
+
+        Raises:
+            NotFoundError, MalformedPlanQuestionError, UnknownPlanActionError
+            ModelUnavailableError, ModelBusyError
+            ModelStoppedError, ModelNotPromotedError
+        """
+        keys = tuple(dict.fromkeys(o.action.code.key for o in orders if o.action is not None))
+        told = dict(zip(keys, self.models.plannable(keys), strict=True)) if keys else {}
+        known = {o.reference: o for o in orders if o.action and told[o.action.code.key]}
+        unknown = tuple(order.label for order in orders if order.reference not in known)
+        if not known:
+            return OrdersCompared(stored=None, unknown=unknown)
+        about, cut = self._about(review_id)
+        question = self._question(about, (_drafted(list(known.values())),), (), tuple(risks))
+        with self.open_unit_of_work() as uow:
+            before = uow.plan_comparisons.find(
+                review_id,
+                config_digest=question.config_digest,
+                manifest_digest=about.forecast.capsule.model.manifest_digest,
+            )
+        stored = before or self._compared(review_id, act, question, cut)
+        return OrdersCompared(stored=stored, unknown=unknown)
+
+    def of_review(self, review_id: UUID) -> list[StoredComparison]:
+        """What was compared for the review, the newest first; raises NotFoundError."""
+        with self.open_unit_of_work() as uow:
+            uow.reviews.get(review_id)
+            return uow.plan_comparisons.of_review(review_id, limit=_MAX_LISTED)
+
+    def _about(self, review_id: UUID) -> tuple[Prediction, Timeline]:
+        """The prediction under review, and what it saw."""
         with self.open_unit_of_work() as uow:
             review = uow.reviews.get(review_id)
-            asked = uow.predictions.get(review.prediction_id).request
+            about = uow.predictions.get(review.prediction_id)
+            asked = about.request
             cut = uow.timelines.of(review.patient_id).cut(
                 asked.as_of, received_by=asked.received_by
             )
-            received = received_of(cut, uow.inbox.digests(deliveries_of(cut)))
-        question = PlanQuestion(
+        return about, cut
+
+    def _question(
+        self,
+        about: Prediction,
+        decisions: tuple[PlanDecision, ...],
+        goals: tuple[Goal, ...],
+        risks: tuple[Risk, ...],
+    ) -> PlanQuestion:
+        asked = about.request
+        return PlanQuestion(
             comparison_id=self.identities.new(),
-            patient_id=review.patient_id,
+            patient_id=asked.patient_id,
             as_of=asked.as_of,
             received_by=asked.received_by,
-            decisions=tuple(self.library.decision(*picked) for picked in wishes.decisions),
-            goals=tuple(self.library.goal(name) for name in wishes.goals),
-            risks=wishes.risks,
+            decisions=decisions,
+            goals=goals,
+            risks=risks,
             rules=self.library.rules,
         )
+
+    def _compared(
+        self, review_id: UUID, act: Act, question: PlanQuestion, cut: Timeline
+    ) -> StoredComparison:
+        """Ask the model, and store what it says."""
+        with self.open_unit_of_work() as uow:
+            received = received_of(cut, uow.inbox.digests(deliveries_of(cut)))
         said = self.models.compare_plans(question, cut)
         stored = StoredComparison(
             question=question,
@@ -101,12 +200,6 @@ class PlanningService:
             uow.commit()
         return stored
 
-    def of_review(self, review_id: UUID) -> list[StoredComparison]:
-        """What was compared for the review, the newest first; raises NotFoundError."""
-        with self.open_unit_of_work() as uow:
-            uow.reviews.get(review_id)
-            return uow.plan_comparisons.of_review(review_id, limit=_MAX_LISTED)
-
     def _store(self, uow: UnitOfWork, stored: StoredComparison, act: Act) -> None:
         capsule = stored.comparison.capsule
         # Nobody stops it from here to the commit.
@@ -126,3 +219,13 @@ class PlanningService:
                 config=capsule.config_digest,
             )
         )
+
+
+def _drafted(orders: Sequence[DraftOrder]) -> PlanDecision:
+    """One decision: to do all of it now, each thing once, or to change nothing."""
+    actions = {(o.action.kind, o.action.code.key): o.action for o in orders if o.action}
+    label = "; ".join(dict.fromkeys(order.label for order in orders))
+    drafted = PlanChoice(name="as-drafted", label=label, actions=tuple(actions.values()))
+    return PlanDecision(
+        name=_DRAFTS, label="Draft orders", choices=(drafted,), moments=(timedelta(0),)
+    )

@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
         ("recall", recall),
         ("ledger", ledger),
         ("intake", intake),
+        ("cds", cds),
         ("record", record_rows),
         ("tumour", tumour),
         ("all", every),
@@ -267,6 +268,24 @@ def intake(
             num_patients=patients,
             drain_seconds=drain_seconds,
             say=say,
+        ),
+        record=record,
+    )
+
+
+def cds(
+    rate: Annotated[float, typer.Option(min=1, help="Records opened a second.")] = 50.0,
+    order_rate: Annotated[float, typer.Option(min=0.1, help="Orders drafted a second.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=2, help="Of each.")] = 20.0,
+    patients: Annotated[int, typer.Option(min=1, help="Sample patients of the site.")] = 20,
+    record: _RECORD = True,
+) -> None:
+    """CDS Hooks: cards for opened records, and for draft orders, from a whole site."""
+    from pipelines.evaluation import bench_cds  # noqa: PLC0415
+
+    _measure(
+        lambda say: bench_cds.run(
+            rate=rate, order_rate=order_rate, seconds=seconds, num_patients=patients, say=say
         ),
         record=record,
     )

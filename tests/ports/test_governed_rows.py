@@ -36,6 +36,10 @@ _COMPARISON = """INSERT INTO plan_comparisons (comparison_id, review_id, asked_b
     output_digest) SELECT %(id)s, review_id, 'a', now(), '{}', '', '', 'm', '{}', '[]', '[]', 0, ''
     FROM reviews LIMIT 1"""
 _WRITE_BACK = "INSERT INTO write_backs SELECT review_id, %(id)s, now() FROM reviews LIMIT 1"
+_FEEDBACK = """WITH card AS (INSERT INTO shown_cards SELECT %(id)s, prediction_id, 's', 'h', NULL
+    FROM predictions LIMIT 1 RETURNING card_id, prediction_id)
+    INSERT INTO card_feedback SELECT %(id)s, card_id, prediction_id, 'accepted', now(), now(), 'c',
+    '', '', '', '' FROM card"""
 _INSERTS = {
     "delivery": _DELIVERY,
     "model": _MODEL,
@@ -44,6 +48,7 @@ _INSERTS = {
     "decision": _DECISION,
     "comparison": _COMPARISON,
     "written back": _WRITE_BACK,
+    "feedback": _FEEDBACK,
 }
 _TABLES = {
     "delivery": "deliveries",
@@ -51,6 +56,7 @@ _TABLES = {
     "prediction": "predictions",
     "decision": "decisions",
     "comparison": "plan_comparisons",
+    "feedback": "card_feedback",
 }
 _CHANGES = {
     "a delivery changed": "UPDATE deliveries SET body = %(id)s WHERE site = 'base'",
@@ -124,7 +130,9 @@ def test_of_two_thousand_attempts_without_an_entry_none_is_kept(
     assert as_app.execute(counted).fetchone() == before
 
 
-@pytest.mark.parametrize("ref", ["delivery", "prediction", "comparison", "decision", "model"])
+@pytest.mark.parametrize(
+    "ref", ["delivery", "prediction", "comparison", "decision", "model", "feedback"]
+)
 def test_an_entry_that_names_the_row_lets_it_through_but_only_in_its_own_transaction(
     as_app: psycopg.Connection, ref: str
 ) -> None:

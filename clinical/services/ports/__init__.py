@@ -18,6 +18,7 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.cards import Cards
 from clinical.services.ports.data_sets import DataSet, Exported
 from clinical.services.ports.disclosures import AuditedAct, AuditQuery, Disclosures, ToldQuery
 from clinical.services.ports.exchanges import EhrExchange, Interaction, NotesExchanges
@@ -44,6 +45,7 @@ __all__ = [
     "AuditLog",
     "AuditQuery",
     "AuditedAct",
+    "Cards",
     "Clock",
     "CodedNote",
     "DataSet",

@@ -68,6 +68,10 @@ class Predictions(Protocol):
         """Up to which receipt the best informed answer of this purpose read; None where there is none."""
         ...
 
+    def newest(self, patient_id: UUID, purpose: Purpose) -> Prediction | None:
+        """The best informed answer of this purpose, of several the one made last."""
+        ...
+
     def add(self, prediction: Prediction) -> bool:
         """Store; False where this very question was already answered."""
         ...
@@ -167,6 +171,12 @@ class PlanComparisons(Protocol):
 
     def get(self, comparison_id: UUID) -> StoredComparison:
         """The comparison; raises NotFoundError."""
+        ...
+
+    def find(
+        self, review_id: UUID, *, config_digest: str, manifest_digest: str
+    ) -> StoredComparison | None:
+        """The newest answer of this model to this very question about the review."""
         ...
 
     def of_review(self, review_id: UUID, *, limit: int) -> list[StoredComparison]:

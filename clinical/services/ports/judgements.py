@@ -36,6 +36,10 @@ class Reviews(Protocol):
 
     def open_for(self, patient_id: UUID) -> list[Review]: ...
 
+    def of_prediction(self, prediction_id: UUID) -> Review | None:
+        """The review that the prediction was put into; None where it was overtaken."""
+        ...
+
     def worklist(self, query: WorklistQuery) -> list[Review]:
         """Highest priority first, ties by id, at most `limit`."""
         ...

@@ -12,6 +12,7 @@ from clinical.services.ports.answers import (
     Predictions,
     Timelines,
 )
+from clinical.services.ports.cards import Cards
 from clinical.services.ports.disclosures import Disclosures
 from clinical.services.ports.judgements import Recalls, Reviews
 from clinical.services.ports.log import AuditLog, Erasure, Payloads
@@ -51,6 +52,8 @@ class UnitOfWork(Protocol):
     def recalls(self) -> Recalls: ...
     @property
     def plan_comparisons(self) -> PlanComparisons: ...
+    @property
+    def cards(self) -> Cards: ...
     @property
     def audit_log(self) -> AuditLog: ...
     @property

@@ -12,7 +12,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from adapters.db import migrate
+from adapters.db import (
+    card_tables,  # noqa: F401 - so that the tables are known
+    migrate,
+)
 from adapters.db.engine import create_engine
 from adapters.db.tables import metadata
 from clinical.audit.tree import Frontier
