@@ -56,7 +56,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 @pytest.fixture
 def server(keys: KeyRing, frozen_clock: SettableClock) -> Iterator[NablaServer]:
-    with nabla_server(keys.jwks(), frozen_clock.now) as running:
+    with nabla_server({"keys": keys.public()}, frozen_clock.now) as running:
         yield running
 
 

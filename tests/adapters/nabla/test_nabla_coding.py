@@ -122,7 +122,7 @@ def _joined(engine: Engine, clock: SettableClock, server: NablaServer, coder: Na
 
 @pytest.fixture
 def server(keys: KeyRing, frozen_clock: SettableClock) -> Iterator[NablaServer]:
-    with nabla_server(keys.jwks(), frozen_clock.now) as running:
+    with nabla_server({"keys": keys.public()}, frozen_clock.now) as running:
         token = _user_token(frozen_clock, seconds=10**7)
         running.answers["/jwt/authenticate/u-1"] = lambda _: Reply(200, {"access_token": token})
         running.answers[ASYNC] = lambda _: Reply(200, {"id": "job-1", "status": "ONGOING"})

@@ -95,7 +95,7 @@ def test_an_encounter_is_opened_in_nabla_connect_from_what_standard_input_says(
 ) -> None:
     ring = KeyRing(tmp_path / "data" / "secrets" / "signing_keys", SystemClock())
     ring.ensure("RS256")
-    with nabla_server(ring.jwks(), SystemClock().now) as server:
+    with nabla_server({"keys": ring.public()}, SystemClock().now) as server:
         server.answers["/encounters"] = lambda _: Reply(200, {"encounter_url": "https://n/1"})
         server.answers["/encounters/url"] = lambda _: Reply(200, {"encounter_url": "https://n/2"})
         server.answers["/users"] = lambda _: Reply(200, {})
@@ -121,5 +121,7 @@ def test_an_encounter_is_opened_in_nabla_connect_from_what_standard_input_says(
         bad = site.invoke(app, ["nabla", "encounter", "north"], input='{"name": "Ada Example"}')
         assert bad.exit_code == 2
         assert "Ada" not in bad.output
+        checked = site.invoke(app, ["site", "check", "north"]).output
+        assert "works    Nabla Connect: gave us a token" in checked
     nowhere = site.invoke(app, ["nabla", "url", "south", "--provider", "d", "--encounter", "e"])
     assert "nabla.not_set_up" in nowhere.output
