@@ -121,5 +121,7 @@ def test_an_encounter_is_opened_in_nabla_connect_from_what_standard_input_says(
         bad = site.invoke(app, ["nabla", "encounter", "north"], input='{"name": "Ada Example"}')
         assert bad.exit_code == 2
         assert "Ada" not in bad.output
+        checked = site.invoke(app, ["site", "check", "north"]).output
+        assert "works    Nabla Connect: gave us a token" in checked
     nowhere = site.invoke(app, ["nabla", "url", "south", "--provider", "d", "--encounter", "e"])
     assert "nabla.not_set_up" in nowhere.output
