@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import adapters.db.pull_tables  # noqa: F401 - its tables join the same metadata
 from adapters.db.tables import metadata
 
 context.configure(

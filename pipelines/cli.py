@@ -16,6 +16,7 @@ _GROUPS = (
     "processes",
     "demo",
     "importing",
+    "pulling",
     "training",
     "icu",
     "audit",

@@ -3,7 +3,7 @@
 Knows which class implements which port. Does not know the broker beyond where it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from adapters import telemetry
 from adapters.assembly import keys, load
+from adapters.assembly.asking import PulledSite, polled_sites
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
 from adapters.clock import TimeOrderedIdentities
@@ -189,6 +190,7 @@ class WorkerProcess:
     served: Served | None  # where metrics and health are told, if anywhere
     limits: HealthLimits
     stop_seconds: float
+    polled: Callable[[Parts], Mapping[str, PulledSite]] = lambda _: {}
 
 
 @contextmanager
@@ -209,4 +211,5 @@ def process(*, concurrency: int | None = None) -> Iterator[WorkerProcess]:
             served=served,
             limits=health_limits(settings),
             stop_seconds=settings.worker_stop_seconds,
+            polled=lambda parts: polled_sites(settings, parts.clock, parts.identities),
         )

@@ -24,6 +24,7 @@ from adapters.db.outbox import SqlOutbox
 from adapters.db.payloads import SqlPayloads
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
+from adapters.db.pulls import SqlPulls
 from adapters.db.recalls import SqlRecalls
 from adapters.db.reviews import SqlReviews
 from adapters.db.states import SqlLatentStates
@@ -52,6 +53,7 @@ class SqlUnitOfWork:
         self.outbox = SqlOutbox(connection, self._moment)
         self.dead_letters = SqlDeadLetters(connection)
         self.forgotten = SqlForgotten(connection)
+        self.pulls = SqlPulls(connection)
         self.timelines = SqlTimelines(connection)
         self.predictions = SqlPredictions(connection)
         self.models = SqlModels(connection)

@@ -1,8 +1,9 @@
 """Everything that is said of one site. Each part lives in a file of its own in this room."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from adapters.sites.peers import Fhir
+from adapters.sites.pulling import Bulk, Poll
 from adapters.sites.secret import Secret
 
 
@@ -14,5 +15,7 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     fhir: Fhir | None = None
+    bulk: Bulk = field(default_factory=Bulk)
+    poll: Poll | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()

@@ -42,6 +42,7 @@ class AuditKind(StrEnum):
     MESSAGE_REDRIVEN = "message.redriven.v1"
     PATIENT_ERASED = "patient.erased.v1"
     MESSAGE_REOWED = "message.reowed.v1"
+    EHR_PULLED = "ehr.pulled.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

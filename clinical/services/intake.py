@@ -1,6 +1,6 @@
 """Receive raw, answer, understand later: J1 from a delivery to events of a timeline."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -56,8 +56,17 @@ class Intake:
     identities: Identities
     readers: Mapping[Door, Reader]
 
-    def receive(self, delivery: Delivery, act: Act, *, understand_later: bool = True) -> Receipt:
+    def receive(
+        self,
+        delivery: Delivery,
+        act: Act,
+        *,
+        understand_later: bool = True,
+        beside: Callable[[UnitOfWork], None] | None = None,
+    ) -> Receipt:
         """Store the bytes and the work they owe in one commit; a duplicate gets the same receipt.
+
+        What `beside` notes (such as how far somebody has come) is stored in that commit, or not at all.
 
         Raises:
             ConflictingDeliveryError, ErasedDeliveryError
@@ -85,6 +94,8 @@ class Intake:
                     delivery=held_id,
                     why=_REFUSALS[reception].code,
                 )
+            if beside is not None and reception not in _REFUSALS:
+                beside(uow)
             uow.commit()
         if reception in _REFUSALS:
             raise _REFUSALS[reception]("this delivery id was used before")

@@ -21,20 +21,32 @@ from clinical.services.ports.outside import (
     PlanModel,
     Reader,
 )
+from clinical.services.ports.pulls import (
+    BulkFile,
+    BulkJob,
+    FileKind,
+    JobState,
+    PollTurn,
+    Pulls,
+)
 from clinical.services.ports.unit_of_work import OpenUnitOfWork, UnitOfWork
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 __all__ = [
     "AuditLog",
+    "BulkFile",
+    "BulkJob",
     "Clock",
     "DeadLetters",
     "EhrGateway",
     "EhrUnavailableError",
     "Erased",
     "Erasure",
+    "FileKind",
     "Forgotten",
     "Identities",
     "Inbox",
+    "JobState",
     "LatentStates",
     "Memories",
     "ModelBusyError",
@@ -46,7 +58,9 @@ __all__ = [
     "Payloads",
     "PlanComparisons",
     "PlanModel",
+    "PollTurn",
     "Predictions",
+    "Pulls",
     "Reader",
     "Recalls",
     "Reviews",

@@ -13,6 +13,7 @@ from clinical.services.ports.answers import (
 )
 from clinical.services.ports.judgements import Recalls, Reviews
 from clinical.services.ports.log import AuditLog, Erasure, Payloads
+from clinical.services.ports.pulls import Pulls
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 
@@ -27,6 +28,8 @@ class UnitOfWork(Protocol):
     def dead_letters(self) -> DeadLetters: ...
     @property
     def forgotten(self) -> Forgotten: ...
+    @property
+    def pulls(self) -> Pulls: ...
     @property
     def timelines(self) -> Timelines: ...
     @property
