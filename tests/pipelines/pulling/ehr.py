@@ -96,7 +96,7 @@ class Ehr:
 
     def _send(self, server: BaseHTTPRequestHandler, reply: Reply) -> None:
         pieces = [reply.body] if reply.pieces is None else reply.pieces
-        server.send_response(reply.status)
+        server.send_response_only(reply.status)  # without a Date of its own
         for name, value in reply.headers.items():
             server.send_header(name, value)
         length = len(reply.body) if reply.length is None else reply.length
