@@ -172,3 +172,16 @@ def test_following_the_links_of_this_clinic_would_lose_something(engine: Engine)
         for key in page.keys
     }
     assert ("o2", "1") not in seen
+
+
+def test_a_change_among_resources_of_one_stamp_pushes_none_of_them_out_of_sight(
+    engine: Engine,
+) -> None:
+    """Six of them on pages of two; the first changes after it was read, and the third moves forward."""
+    clinic = Clinic()
+    for number in range(6):
+        clinic.write(f"o{number}")
+    change: list[Happening] = [_pass(60), _write("o0")]
+    world = World(engine, clinic, [[], [], [], change])
+    assert world.run() == set()
+    assert clinic.current() <= world.stored()
