@@ -30,6 +30,7 @@ _GROUPS = (
     "replay",
     "models",
     "recalling",
+    "sites",
 )
 
 for _group in _GROUPS:

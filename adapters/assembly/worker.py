@@ -16,6 +16,7 @@ from adapters.assembly import keys, load
 from adapters.assembly.asking import PulledSite, polled_sites
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
+from adapters.assembly.sites import ehrs, ensure_keys, key_ring, public_keys_url, sites
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -26,7 +27,7 @@ from adapters.db.engine import (
 from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
-from adapters.fhir.client import FhirGateway
+from adapters.fhir.client import Ehr, FhirGateway
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
@@ -99,6 +100,12 @@ def readers() -> dict[Door, Reader]:
     }
 
 
+def _ehrs(settings: Settings, clock: Clock) -> dict[str, Ehr]:
+    known, own_keys = sites(settings), key_ring(settings, clock)
+    ensure_keys(known, own_keys)
+    return ehrs(known, own_keys, clock, public_keys_url(settings))
+
+
 class _WhenNeeded:
     """A reader that is made at its first delivery, because few workers ever need it."""
 
@@ -167,7 +174,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=FhirGateway(settings.ehr_base_urls),
+            ehr=FhirGateway(_ehrs(settings, clock)),
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         ledger=keys.ledger(settings, open_unit_of_work, clock),

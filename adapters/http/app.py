@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from adapters.http import (
     audit,
     health,
+    keys,
     ledger,
     notices,
     plans,
@@ -35,7 +36,7 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.metrics = WebMetrics(deps.census, deps.operating.figures, deps.registry)
     app.state.sign_ins = sessions.SignIns(deps)
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
-    for room in (webhooks, sessions, reviews, notices, similar, plans, audit, ledger, health):
+    for room in (webhooks, sessions, reviews, notices, similar, plans, audit, ledger, keys, health):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=_PAGE))
     app.add_api_route("/", _page, include_in_schema=False)

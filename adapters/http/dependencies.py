@@ -101,7 +101,7 @@ class WebDependencies:
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
     what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback. `model_fingerprint` raises
+    RejectedError where the bytes are no callback. `public_keys` are JWKs. `model_fingerprint` raises
     ModelUnavailableError.
     """
 
@@ -129,6 +129,7 @@ class WebDependencies:
     free_disk: Callable[[], int]
     limits: Limits
     health_limits: HealthLimits = field(default_factory=HealthLimits)
+    public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

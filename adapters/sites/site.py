@@ -5,6 +5,7 @@ from msgspec import Struct, field
 from adapters.sites.peers import Fhir
 from adapters.sites.pulling import Bulk, Poll
 from adapters.sites.secret import Secret
+from adapters.sites.write_back import WriteBackChoices
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,3 +20,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     poll: Poll | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
+    write_back: WriteBackChoices = field(default_factory=WriteBackChoices)
