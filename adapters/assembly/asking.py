@@ -9,8 +9,9 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from adapters.assembly.sites import fhir_peer, key_ring, sites
+from adapters.assembly.sites import ensure_keys, fhir_peer, key_ring, public_keys_url, sites
 from adapters.egress.keys import KeyRing
+from adapters.egress.peer import Peer
 from adapters.fhir.pulling.asking import Asking
 from adapters.fhir.pulling.bulk import BulkClient
 from adapters.settings import Settings
@@ -36,36 +37,50 @@ class PulledSite:
     bulk: Bulk
     poll: Poll | None
     max_pause: timedelta
+    peers: tuple[Peer, ...]
+
+    def close(self) -> None:
+        """Let go of connections that are kept open."""
+        for peer in self.peers:
+            peer.close()
 
 
 def polled_sites(
     settings: Settings, clock: Clock, identities: Identities
 ) -> Mapping[str, PulledSite]:
     """The sites whose file turns polling on, by name."""
-    keys = key_ring(settings, clock)
+    known, keys = sites(settings), key_ring(settings, clock)
+    ensure_keys(known, keys)
+    jku = public_keys_url(settings)
     return {
-        name: pulled_site(name, site, keys, clock, identities)
-        for name, site in sites(settings).items()
+        name: pulled_site(name, site, keys, clock, identities, jku=jku)
+        for name, site in known.items()
         if site.fhir is not None and site.poll is not None
     }
 
 
 def pulled_site(
-    name: str, site: Site, keys: KeyRing, clock: Clock, identities: Identities
+    name: str,
+    site: Site,
+    keys: KeyRing,
+    clock: Clock,
+    identities: Identities,
+    *,
+    jku: str = "",
 ) -> PulledSite:
     """A site with its clients; raises NothingToAskError, ForeignAddressError."""
     if site.fhir is None:
         raise NothingToAskError("the sites file says nothing of this site's FHIR server")
-    peer = fhir_peer(site.fhir, keys, clock)
     roomy = _roomy(site.fhir, site.bulk)
+    peer, files, open_files = peers = (
+        fhir_peer(site.fhir, keys, clock, jku=jku),
+        fhir_peer(roomy, keys, clock, jku=jku),
+        fhir_peer(replace(roomy, auth=None), keys, clock),
+    )
     return PulledSite(
         asking=Asking(site=name, peer=peer, clock=clock, identities=identities),
-        exports=BulkClient(
-            peer,
-            files=fhir_peer(roomy, keys, clock),
-            open_files=fhir_peer(replace(roomy, auth=None), keys, clock),
-            clock=clock,
-        ),
+        exports=BulkClient(peer, files, open_files, clock),
+        peers=peers,
         bulk=site.bulk,
         poll=site.poll,
         max_pause=timedelta(seconds=site.fhir.limits.max_pause_seconds),

@@ -4,12 +4,12 @@ Knows which class implements which port. Does not know when anything is asked.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from adapters.assembly.asking import NothingToAskError, PulledSite, pulled_site
 from adapters.assembly.importing import import_parts
-from adapters.assembly.sites import key_ring, sites
+from adapters.assembly.sites import ensure_keys, key_ring, public_keys_url, sites
 from adapters.settings import Settings
 from adapters.sites.site import Site
 from clinical.services.ports import Clock, Identities
@@ -39,18 +39,22 @@ def pulling_parts(name: str) -> Iterator[PullingParts]:
     site = _named(sites(settings), name)  # before a database is started for nothing
     with import_parts() as parts:
         keys = key_ring(settings, parts.clock)
-        yield PullingParts(
-            site=pulled_site(name, site, keys, parts.clock, parts.identities),
-            service=PullingService(
-                open_unit_of_work=parts.intake.open_unit_of_work,
+        ensure_keys({name: site}, keys)
+        jku = public_keys_url(settings)
+        pulled = pulled_site(name, site, keys, parts.clock, parts.identities, jku=jku)
+        with closing(pulled):
+            yield PullingParts(
+                site=pulled,
+                service=PullingService(
+                    open_unit_of_work=parts.intake.open_unit_of_work,
+                    clock=parts.clock,
+                    identities=parts.identities,
+                    receive=parts.intake.receive,
+                ),
                 clock=parts.clock,
                 identities=parts.identities,
-                receive=parts.intake.receive,
-            ),
-            clock=parts.clock,
-            identities=parts.identities,
-            shedding=parts.shedding,
-        )
+                shedding=parts.shedding,
+            )
 
 
 def _named(known: Mapping[str, Site], name: str) -> Site:

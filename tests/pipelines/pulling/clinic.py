@@ -63,7 +63,9 @@ class Clinic:
         offset = int(query.get("offset", "0"))
         links = []
         if self.names_itself:
-            links.append({"relation": "self", "url": self._address({**query, "_count": str(count)})})
+            links.append(
+                {"relation": "self", "url": self._address({**query, "_count": str(count)})}
+            )
         if offset + count < len(found):
             following = {**query, "offset": str(offset + count)}
             links.append({"relation": "next", "url": self._address(following, is_self=False)})

@@ -1,5 +1,6 @@
 """A small EHR over real HTTP that answers what a test tells it to, well or badly, and remembers who asked."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable
@@ -47,8 +48,8 @@ class Ehr:
             def do_GET(self) -> None:
                 ehr._answer(self)
 
-            do_DELETE = do_GET
-            do_POST = do_GET
+            def do_DELETE(self) -> None:
+                ehr._answer(self)
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -89,10 +90,8 @@ class Ehr:
         self.asked.append(asked)
         route = self.routes.get(f"{server.command} {parts.path}")
         reply = route(asked) if route is not None else Reply(status=404)
-        try:
+        with contextlib.suppress(OSError):  # whoever asked has gone
             self._send(server, reply)
-        except OSError:
-            pass  # whoever asked has gone
 
     def _send(self, server: BaseHTTPRequestHandler, reply: Reply) -> None:
         pieces = [reply.body] if reply.pieces is None else reply.pieces
@@ -151,7 +150,9 @@ class Export:
         ehr.routes[f"GET {self.STATUS}"] = lambda _: self.manifest()
         ehr.routes[f"DELETE {self.STATUS}"] = lambda _: Reply(status=202)
 
-    def file(self, name: str, body: bytes, *, kind: str = "output", count: int | None = None) -> str:
+    def file(
+        self, name: str, body: bytes, *, kind: str = "output", count: int | None = None
+    ) -> str:
         """Add a file with these lines; its path."""
         path = f"/fhir/files/{name}"
         record_type = name.removesuffix(".ndjson")

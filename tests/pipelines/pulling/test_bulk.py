@@ -344,7 +344,9 @@ def test_a_file_with_fewer_lines_than_was_said_is_told_and_asked_for_again_next_
     assert stage.reasons() == ["fhir.not_json"]  # the line in which it broke off
     ehr.routes[f"GET {path}"] = lambda _: Reply(body=whole)
     assert stage.pull().begin().state == "done"
-    assert ["_since" in each.query for each in ehr.asked_for("/fhir/Patient/$export")] == [False] * 2
+    assert ["_since" in each.query for each in ehr.asked_for("/fhir/Patient/$export")] == [
+        False
+    ] * 2
     stage.understand()
     assert len(stage.records()) == 3
 
@@ -381,9 +383,7 @@ def test_a_file_that_shrank_below_what_is_stored_is_read_from_its_first_line(
 
 
 @pytest.mark.parametrize("encoded", [True, False], ids=["content-encoding", "gzip file"])
-def test_gzip_is_opened_by_whatever_way_it_comes(
-    ehr: Ehr, stage: PullStage, encoded: bool
-) -> None:
+def test_gzip_is_opened_by_whatever_way_it_comes(ehr: Ehr, stage: PullStage, encoded: bool) -> None:
     export = Export(ehr)
     path = export.file("Observation.ndjson", many(1500))
     headers = {"content-encoding": "gzip"} if encoded else {}

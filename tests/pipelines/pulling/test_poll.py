@@ -120,9 +120,9 @@ def test_what_comes_to_light_late_is_found_within_the_overlap(
 
 def test_only_one_worker_polls_a_site_at_a_time(clinic: Clinic, stage: PullStage) -> None:
     others: list[PollReport | None] = []
-    clinic.before_answer = lambda: others.append(
-        stage.poller().turn("Observation", is_due=False)
-    ) if not others else None
+    clinic.before_answer = lambda: (
+        others.append(stage.poller().turn("Observation", is_due=False)) if not others else None
+    )
     turn(stage)
     assert others == [None]
 
@@ -318,9 +318,7 @@ def test_a_page_of_ten_thousand_entries_is_taken(
     clinic.max_count = 10_000
     for number in range(9_993):
         clinic.write(f"n{number}")
-    stage = pull_stage(
-        engine, ehr, tmp_path, poll=Poll(types=("Observation",), page_size=10_000)
-    )
+    stage = pull_stage(engine, ehr, tmp_path, poll=Poll(types=("Observation",), page_size=10_000))
     report = turn(stage)
     assert (report.num_pages, report.num_resources) == (1, 10_000)
     assert len(stage.stage.bodies()) == 1

@@ -1,15 +1,10 @@
 """Against an EHR that nobody here wrote: sekmet-fhir with SMART Backend Services turned on."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -28,13 +23,9 @@ from pipelines.pulling.patient import pull_patient
 from tests.fakes import SettableClock
 from tests.pipelines.importing_stage import observation, patient, stage_on
 from tests.pipelines.pulling.stage import SITE, PullStage
+from tests.sekmet import sekmet
 
-pytestmark = [
-    pytest.mark.integration,
-    # Connections to the EHR are kept for the next question, and end with the process.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.integration
 
 _SEED = {"Authorization": "Bearer seed"}
 
@@ -52,31 +43,16 @@ class Sekmet:
 
 
 @pytest.fixture(scope="module")
-def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sekmet]:
+def ehr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sekmet]:
     """Two patients with three observations each, and a group of the first."""
     folder = tmp_path_factory.mktemp("sekmet")
     keys = KeyRing(folder / "ours", SystemClock())
     keys.ensure("RS384")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/fhir"
-    client = {"client_id": "jepa", "jwks": dict(keys.jwks()), "scopes": "system/*.read"}
-    stated = {
-        "base_url": url,
-        "host": "127.0.0.1",
-        "port": port,
-        "simulator": {"enabled": False, "delay_seconds": 0.5},
-        "server_auth": {"types": ["smart", "bearer"], "tokens": ["seed"], "smart_clients": [client]},
-    }
-    (folder / "settings.yaml").write_text(json.dumps(stated))
-    command = [str(Path(sys.executable).with_name("sekmet")), "serve", "-c", "settings.yaml"]
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
-    try:
+    client = {"client_id": "jepa", "jwks": {"keys": keys.public()}, "scopes": "system/*.read"}
+    auth = {"types": ["smart", "bearer"], "tokens": ["seed"], "smart_clients": [client]}
+    simulator = {"enabled": False, "delay_seconds": 0.5}
+    with sekmet(folder, server_auth=auth, simulator=simulator) as url:
         running = Sekmet(url=url, keys=keys)
-        _await(url, server)
         for who in ("p1", "p2"):
             running.put(patient(who))
             for number in range(3):
@@ -84,38 +60,37 @@ def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sekmet]:
                 running.put(observation(f"{who}-o{number}", subject=subject))
         member = [{"entity": {"reference": "Patient/p1"}}]
         running.put(
-            {"resourceType": "Group", "id": "g1", "type": "person", "actual": True, "member": member}
+            {
+                "resourceType": "Group",
+                "id": "g1",
+                "type": "person",
+                "actual": True,
+                "member": member,
+            }
         )
         yield running
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
 
 
-def _await(url: str, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(200):
-        assert server.poll() is None
-        try:
-            if httpx.get(f"{url}/metadata", headers=_SEED).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError("the server did not come up")
+@pytest.fixture
+def stage(engine: Engine, ehr: Sekmet) -> Iterator[PullStage]:
+    """Our client, as the server knows it."""
+    made = stage_of(engine, ehr)
+    with closing(made.site):
+        yield made
 
 
-def stage_of(engine: Engine, sekmet: Sekmet, *, client_id: str = "jepa") -> PullStage:
+def stage_of(engine: Engine, ehr: Sekmet, *, client_id: str = "jepa") -> PullStage:
     """Our client, as the server knows it."""
     stage = stage_on(engine)
     clock = SettableClock(SystemClock().now())
     auth = SmartBackend(client_id=client_id, scopes=("system/*.read",))
     stated = Site(
-        fhir=Fhir(base_url=sekmet.url, auth=auth), poll=Poll(types=("Observation",), page_size=2)
+        fhir=Fhir(base_url=ehr.url, auth=auth), poll=Poll(types=("Observation",), page_size=2)
     )
     identities = stage.intake.identities
     return PullStage(
         stage=stage,
-        site=pulled_site(SITE, stated, sekmet.keys, clock, identities),
+        site=pulled_site(SITE, stated, ehr.keys, clock, identities),
         service=PullingService(
             open_unit_of_work=stage.open_unit_of_work,
             clock=clock,
@@ -135,10 +110,7 @@ def _really_sleep(stage: PullStage) -> None:
     stage.sleep = sleep  # type: ignore[method-assign]
 
 
-def test_its_export_is_taken_with_a_token_and_its_progress_heeded(
-    engine: Engine, sekmet: Sekmet
-) -> None:
-    stage = stage_of(engine, sekmet)
+def test_its_export_is_taken_with_a_token_and_its_progress_heeded(stage: PullStage) -> None:
     _really_sleep(stage)
     told: list[str] = []
     report = stage.pull(watch=lambda now: told.append(now.waiting_for)).begin()
@@ -152,27 +124,21 @@ def test_its_export_is_taken_with_a_token_and_its_progress_heeded(
     assert stage.pull().begin().num_lines == 0  # nothing changed since its transaction time
 
 
-def test_its_export_of_a_group_and_of_types_is_of_these_alone(
-    engine: Engine, sekmet: Sekmet
-) -> None:
-    stage = stage_of(engine, sekmet)
+def test_its_export_of_a_group_and_of_types_is_of_these_alone(stage: PullStage) -> None:
     _really_sleep(stage)
     stage.pull(scope=Scope(level=Level.GROUP, group="g1", types=("Observation",))).begin()
     stage.understand()
     assert {record_id for _, record_id, _ in stage.records()} == {"p1-o0", "p1-o1", "p1-o2"}
 
 
-def test_a_client_that_it_does_not_know_is_refused_by_name(
-    engine: Engine, sekmet: Sekmet
-) -> None:
-    stage = stage_of(engine, sekmet, client_id="somebody")
-    with pytest.raises(PeerRefusedError):
+def test_a_client_that_it_does_not_know_is_refused_by_name(engine: Engine, ehr: Sekmet) -> None:
+    stage = stage_of(engine, ehr, client_id="somebody")
+    with closing(stage.site), pytest.raises(PeerRefusedError):
         stage.pull().begin()
     assert stage.jobs() == []
 
 
-def test_everything_of_a_patient_is_of_that_patient(engine: Engine, sekmet: Sekmet) -> None:
-    stage = stage_of(engine, sekmet)
+def test_everything_of_a_patient_is_of_that_patient(stage: PullStage) -> None:
     pull_patient(stage.service, stage.site.asking, "p1", clock=stage.clock, actor="anna")
     stage.understand()
     assert {record_id for _, record_id, _ in stage.records()} == {"p1", "p1-o0", "p1-o1", "p1-o2"}
@@ -180,13 +146,12 @@ def test_everything_of_a_patient_is_of_that_patient(engine: Engine, sekmet: Sekm
         pull_patient(stage.service, stage.site.asking, "p9", clock=stage.clock, actor="anna")
 
 
-def test_what_changed_there_is_found_by_polling(engine: Engine, sekmet: Sekmet) -> None:
-    stage = stage_of(engine, sekmet)
+def test_what_changed_there_is_found_by_polling(stage: PullStage, ehr: Sekmet) -> None:
     first = stage.poller().turn("Observation", is_due=False)
     assert first is not None
     stage.understand()
     assert len(stage.records()) == 6
-    sekmet.put(observation("p1-o0", status="amended"))
+    ehr.put(observation("p1-o0", status="amended"))
     again = stage.poller().turn("Observation", is_due=False)
     assert again is not None
     stage.understand()
