@@ -14,12 +14,12 @@ _CODE = "\n".join(
     + re.findall(r"`([^`\n]+)`", README)
 )
 COMMANDS = sorted(
-    set(re.findall(r"clinical ((?:clinician |ledger |models |quarantine )?[a-z]+)", _CODE))
+    set(re.findall(r"clinical ((?:clinician |ledger |models |pull |quarantine )?[a-z]+)", _CODE))
 )
 OPTIONS = sorted(
     set(
         re.findall(
-            r"clinical ((?:clinician |ledger |models |quarantine )?[a-z]+) [^#\n]*?(--[a-z-]+)",
+            r"clinical ((?:clinician |ledger |models |pull |quarantine )?[a-z]+) [^#\n]*?(--[a-z-]+)",
             _CODE,
         )
     )
