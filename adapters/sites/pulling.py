@@ -6,6 +6,8 @@ from msgspec import Meta, Struct
 
 _Length = Annotated[float, Meta(gt=0)]
 _TypeName = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]{1,63}$")]
+# A comma would end it: the filters of one export are sent with commas between them.
+_Filter = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z]{1,63}\?[^,]+$")]
 _INSTANT = r"^$|^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$"
 
 
@@ -17,7 +19,7 @@ class Bulk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-.]{0,64}$")] = ""
     types: tuple[_TypeName, ...] = ()
-    type_filters: tuple[str, ...] = ()
+    type_filters: tuple[_Filter, ...] = ()
     output_format: str = "application/fhir+ndjson"
     max_wait_minutes: _Length = 24 * 60.0
     """A job that is not ready by then is called off."""

@@ -90,6 +90,8 @@ def patient(
             parts.service, parts.site.asking, record_id, clock=parts.clock, actor="pull"
         )
     typer.echo(f"{report.num_pages} pages, {report.num_new_pages} of them new.")
+    if report.num_too_large:
+        typer.echo(f"{report.num_too_large} are larger than a reader opens: they are kept, unread.")
 
 
 def poll(site: _SITE) -> None:

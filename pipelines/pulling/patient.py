@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from adapters.fhir.body import MAX_BODY_BYTES
 from adapters.fhir.pulling.asking import Asking
 from clinical.audit.entry import Act
 from clinical.errors import ClinicalError
@@ -11,10 +12,11 @@ from clinical.services.pulling import PullingService
 
 @dataclass(slots=True, kw_only=True)
 class PatientReport:
-    """How many pages came, and how many of them had not come before."""
+    """How many pages came, how many of them had not come before, and how many no reader opens."""
 
     num_pages: int = 0
     num_new_pages: int = 0
+    num_too_large: int = 0
 
 
 def pull_patient(
@@ -35,6 +37,7 @@ def pull_patient(
         for delivery in asking.everything(record_id):
             report.num_new_pages += service.take_answer(delivery, act)
             report.num_pages += 1
+            report.num_too_large += len(delivery.body) > MAX_BODY_BYTES
     except ClinicalError as error:
         error_code = error.code
         raise
@@ -45,5 +48,6 @@ def pull_patient(
             error_code=error_code,
             pages=report.num_pages,
             new_pages=report.num_new_pages,
+            too_large=report.num_too_large,
         )
     return report

@@ -87,15 +87,24 @@ def test_the_log_says_that_it_was_asked_and_not_of_whom(ehr: Ehr, stage: PullSta
     with pytest.raises(PeerRefusedError):
         pull(stage, "p2")
     assert stage.pulled() == [
-        {"how": "everything", "site": "north", "pages": "1", "new_pages": "1"},
+        {"how": "everything", "site": "north", "pages": "1", "new_pages": "1", "too_large": "0"},
         {
             "how": "everything",
             "site": "north",
             "pages": "0",
             "new_pages": "0",
+            "too_large": "0",
             "why": "peer.refused",
         },
     ]
+
+
+def test_a_page_beyond_what_a_reader_opens_is_kept_and_told(ehr: Ehr, stage: PullStage) -> None:
+    ehr.routes[EVERYTHING] = lambda _: page(observation("o1", note=[{"text": "x" * 17 * 2**20}]))
+    report = pull(stage)
+    assert (report.num_pages, report.num_too_large) == (1, 1)
+    stage.understand()
+    assert stage.reasons() == ["fhir.too_large"]
 
 
 @pytest.mark.parametrize("record_id", ["", "p1/../../admin", "p1?x=y", "a b", "x" * 65])

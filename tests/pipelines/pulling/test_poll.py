@@ -322,6 +322,7 @@ def test_a_page_of_ten_thousand_entries_is_taken(
     report = turn(stage)
     assert (report.num_pages, report.num_resources) == (1, 10_000)
     assert len(stage.stage.bodies()) == 1
+    assert len(known(stage)) == 10_000
 
 
 def test_a_page_beyond_what_a_reader_opens_is_kept_and_stops_the_poll_by_name(
