@@ -134,7 +134,7 @@ class World:
 
 
 @settings(
-    max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(script=_SCRIPT)
 def test_any_interleaving_of_polls_and_changes_loses_nothing(
@@ -147,7 +147,7 @@ def test_any_interleaving_of_polls_and_changes_loses_nothing(
 
 
 @settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(script=_SCRIPT, filters=st.booleans(), names_itself=st.booleans())
 def test_nor_does_a_server_that_ignores_what_it_is_asked(
