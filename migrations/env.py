@@ -5,6 +5,7 @@ from alembic import context
 from adapters.db import (  # noqa: F401 - their tables belong to the metadata
     card_tables,
     outward_tables,
+    pull_tables,
     retraction_tables,
 )
 from adapters.db.tables import metadata

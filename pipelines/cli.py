@@ -17,6 +17,7 @@ _GROUPS = (
     "demo",
     "importing",
     "meds",
+    "pulling",
     "training",
     "icu",
     "audit",

@@ -30,6 +30,7 @@ from pipelines.tasks import announcing, intake, notes, prediction, writeback
 from pipelines.tasks.attempt import Bench, attempt
 from pipelines.tasks.dead_letters import Bury, drain
 from pipelines.tasks.outbox import Relay, Unwatched, Watch
+from pipelines.tasks.poller import PollRounds
 from pipelines.tasks.queues import DEAD_QUEUE, QUEUE, dead_queue, exchange
 from pipelines.tasks.reaper import Reaper
 
@@ -208,6 +209,7 @@ def _run_relay_beside(app: Celery, process: WorkerProcess, say_ready: Callable[[
     """Run the relay in a thread of the main process from when the pool has been forked."""
     relays: list[Relay] = []
     besides: list[Beside] = []
+    polls: list[PollRounds] = []
 
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def start(**_about: object) -> None:
@@ -216,14 +218,16 @@ def _run_relay_beside(app: Celery, process: WorkerProcess, say_ready: Callable[[
         parts = process.open_parts()
         besides.append(Beside(process, parts))
         relays.append(relay(app, parts, besides[0].watch))
+        polls.append(PollRounds(parts, process.polled(parts)))
         besides[0].start()
         threading.Thread(target=relays[0].run, name="relay", daemon=True).start()
+        polls[0].start()
         say_ready()
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def stop(**_about: object) -> None:
-        for running in relays:
-            running.stopping.set()
+        for stopping in (*(each.stopping for each in relays), *(each.stopping for each in polls)):
+            stopping.set()
         for beside in besides:
             beside.stop()
 

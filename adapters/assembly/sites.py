@@ -117,6 +117,7 @@ def _bounds(fhir: Fhir) -> Bounds:
         allows_plain_http=fhir.allows_plain_http,
         timeout_seconds=limits.timeout_seconds,
         max_answer_bytes=limits.max_answer_bytes,
+        max_answer_seconds=limits.max_answer_seconds,
         max_pause=timedelta(seconds=limits.max_pause_seconds),
     )
 

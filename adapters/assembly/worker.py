@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from adapters import telemetry
 from adapters.assembly import keys, load, nabla
+from adapters.assembly.asking import PulledSite, polled_sites
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
 from adapters.assembly.receivers import announced, receivers
@@ -246,6 +247,7 @@ class WorkerProcess:
     served: Served | None  # where metrics and health are told, if anywhere
     limits: HealthLimits
     stop_seconds: float
+    polled: Callable[[Parts], Mapping[str, PulledSite]] = lambda _: {}
 
 
 @contextmanager
@@ -266,4 +268,5 @@ def process(*, concurrency: int | None = None) -> Iterator[WorkerProcess]:
             served=served,
             limits=health_limits(settings),
             stop_seconds=settings.worker_stop_seconds,
+            polled=lambda parts: polled_sites(settings, parts.clock, parts.identities),
         )

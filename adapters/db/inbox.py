@@ -91,6 +91,15 @@ class SqlInbox:
             context=row.context,
         )
 
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether something of its site, door and sender id is held, or was erased."""
+        query = select(deliveries.c.delivery_id).where(
+            deliveries.c.site == delivery.site,
+            deliveries.c.door == delivery.door.value,
+            deliveries.c.sender_id == delivery.sender_id,
+        )
+        return self._connection.execute(query).first() is not None
+
     def digests(self, delivery_ids: Collection[UUID]) -> dict[UUID, str]:
         """What was noted at the door of each that is held: the hex SHA-256 of its bytes, empty once erased."""
         query = select(deliveries.c.delivery_id, deliveries.c.digest).where(

@@ -28,6 +28,7 @@ from adapters.db.outbox import SqlOutbox
 from adapters.db.payloads import SqlPayloads
 from adapters.db.plan_comparisons import SqlPlanComparisons
 from adapters.db.predictions import SqlPredictions
+from adapters.db.pulls import SqlPulls
 from adapters.db.recalls import SqlRecalls
 from adapters.db.retractions import SqlRetractions
 from adapters.db.reviews import SqlReviews
@@ -65,6 +66,7 @@ class SqlUnitOfWork:
         self.dead_letters = SqlDeadLetters(connection)
         self.forgotten = SqlForgotten(connection)
         self.note_jobs = SqlNoteJobs(connection)
+        self.pulls = SqlPulls(connection)
         self.timelines = SqlTimelines(connection)
         self.retractions = SqlRetractions(connection)
         self.predictions = SqlPredictions(connection)

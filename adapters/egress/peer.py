@@ -82,6 +82,13 @@ class Bounds:
     timeout_seconds: float = 15.0
     max_answer_bytes: int = 64 * 1024 * 1024
     max_pause: timedelta = timedelta(hours=1)
+    max_answer_seconds: float = 0.0
+    """How long one answer may take to its end; 0: twenty timeouts, at least a minute."""
+
+    @property
+    def longest_answer_seconds(self) -> float:
+        """How long one answer may take to its end."""
+        return self.max_answer_seconds or max(60.0, 20 * self.timeout_seconds)
 
 
 class Peer:
@@ -247,7 +254,7 @@ class Peer:
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         """The body, as long as it stays within size and time: a peer may drip for ever."""
         left = self._bounds.max_answer_bytes
-        deadline = self._elapsed() + max(60.0, 20 * self._bounds.timeout_seconds)
+        deadline = self._elapsed() + self._bounds.longest_answer_seconds
         for chunk in response.iter_bytes():
             left -= len(chunk)
             if left < 0:

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     ENTRY_WITHOUT_RESOURCE = "fhir.entry_without_resource"
     DELETION_NOT_READ = "fhir.deletion_not_read"
     NESTED_BUNDLE = "fhir.nested_bundle"
+    OTHER_PATIENT = "fhir.other_patient"
+    SENDER_OUTCOME = "fhir.sender_outcome"
 
 
 class RecordError(RejectedError):

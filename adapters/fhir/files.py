@@ -92,7 +92,7 @@ def _cut(path: Path, stamp: _Stamp) -> Iterator[Delivery]:
     blocks = _blocks(path)
     if path.name.lower().endswith(".gz"):
         blocks = expanded(blocks)
-    for chunk in _chunks(blocks):
+    for chunk in chunks(blocks):
         context = {"first_line": str(chunk.first_line)}
         sender_id = ""
         if chunk.problem is not None:
@@ -103,15 +103,21 @@ def _cut(path: Path, stamp: _Stamp) -> Iterator[Delivery]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
+class Chunk:
     """Whole lines; or, with a `problem`, the part of a line that was read before it arose."""
 
     first_line: int
     body: bytes
     problem: Reason | None = None
 
+    @property
+    def num_lines(self) -> int:
+        """How many lines it is of; a part of a line counts as one."""
+        is_open = bool(self.body) and not self.body.endswith(b"\n")
+        return self.body.count(b"\n") + is_open
 
-def _chunks(blocks: Iterator[bytes]) -> Iterator[_Chunk]:
+
+def chunks(blocks: Iterator[bytes]) -> Iterator[Chunk]:
     """Whole lines in chunks; what is left of a file that breaks off comes last, with its problem."""
     cutter = _Cutter()
     problem: Reason | None = None
@@ -124,7 +130,7 @@ def _chunks(blocks: Iterator[bytes]) -> Iterator[_Chunk]:
         cutter.end()
     yield from cutter.whole_lines()
     if problem is not None:
-        yield _Chunk(cutter.line, cutter.rest(), problem)
+        yield Chunk(cutter.line, cutter.rest(), problem)
 
 
 class _Cutter:
@@ -141,7 +147,7 @@ class _Cutter:
         self._open = bytearray()
         self._is_skipping = False
 
-    def add(self, block: bytes) -> Iterator[_Chunk]:
+    def add(self, block: bytes) -> Iterator[Chunk]:
         pieces = block.split(b"\n")
         for piece in pieces[:-1]:
             self._open += piece
@@ -162,12 +168,12 @@ class _Cutter:
             self._open.clear()
         elif len(self._open) > MAX_LINE_BYTES:
             yield from self.whole_lines()
-            yield _Chunk(self.line, self.rest(), Reason.LINE_TOO_LONG)
+            yield Chunk(self.line, self.rest(), Reason.LINE_TOO_LONG)
             self._is_skipping = True
 
-    def whole_lines(self) -> Iterator[_Chunk]:
+    def whole_lines(self) -> Iterator[Chunk]:
         if self._lines:
-            chunk = _Chunk(self.line, b"".join(self._lines))
+            chunk = Chunk(self.line, b"".join(self._lines))
             self.line += len(self._lines)
             self._lines, self._size = [], 0
             yield chunk

@@ -23,8 +23,9 @@ from adapters.fhir.references import is_valid_id
 from adapters.fhir.resource import Resource
 from adapters.fhir.time import latest
 from adapters.fhir.ways import NO_WAYS, NOTHING_KNOWN, SiteWays
-from clinical.services.delivery import Delivery, Quarantined, Reading
+from clinical.services.delivery import Delivery, Door, Quarantined, Reading
 from clinical.timeline.event import Event, Source
+from clinical.timeline.patient import PatientRef
 from clinical.timeline.time import ImpossibleTimeError
 
 MAX_NESTED_BUNDLES = 2
@@ -79,6 +80,7 @@ class _Lane:
             _introduce(each, scene)
         for each in decoded:
             try:
+                _require_no_outcome(each, delivery)
                 self._understand(each, scene)
             except RecordError as error:
                 scene.reading.quarantined.append(_quarantined(each, error))
@@ -109,6 +111,8 @@ class _Lane:
             raise theirs
         if events is None:
             scene.reading.counts[f"skipped:{each.record_type or NO_RECORD}"] += 1
+        elif _is_of_another(events, scene.delivery):
+            raise RecordError(Reason.OTHER_PATIENT, "the record is not of whom was asked about")
         else:
             scene.keep(each.record_type, events)
 
@@ -252,6 +256,25 @@ def _events(each: Decoded, scene: Scene) -> list[Event] | None:
     if record.implicitRules or record.modifierExtension:
         raise RecordError(Reason.UNKNOWN_MODIFIER, "modifierExtension: not understood")
     return kinds.READ[type(record)](record, Record(scene, source))
+
+
+def _require_no_outcome(each: Decoded, delivery: Delivery) -> None:
+    """Surface what an EHR says of its own answer, such as what it left out of a search.
+
+    Oracle Health leaves out what it holds to be malformed and says so inline (03, section 2.3).
+    """
+    if each.record_type == "OperationOutcome" and (
+        delivery.door is Door.FHIR_FETCHED or delivery.context.get("bulk_file") == "error"
+    ):
+        raise RecordError(Reason.SENDER_OUTCOME, "the sender tells of a problem with its answer")
+
+
+def _is_of_another(events: list[Event], delivery: Delivery) -> bool:
+    """Whether records of one patient were asked for, and this is of another's compartment."""
+    asked = delivery.context.get("compartment")
+    if asked is None or not events:
+        return False
+    return events[0].patient_id != PatientRef(delivery.site, asked).patient_id
 
 
 def _disputed(each: Decoded) -> RecordError | None:

@@ -12,6 +12,8 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     timeout_seconds: float = 15.0
     max_answer_bytes: int = 64 * 1024 * 1024
+    max_answer_seconds: float = 0.0
+    """How long one answer may take to its end; 0: twenty timeouts, at least a minute."""
     max_pause_seconds: float = 3600.0
     """Whoever asks us to stay away longer (`Retry-After`) is asked again after this."""
 

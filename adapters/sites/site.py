@@ -7,6 +7,7 @@ from adapters.sites.code_map import CodeMapFile
 from adapters.sites.hl7v2 import Ccda, Hl7v2
 from adapters.sites.nabla import Nabla
 from adapters.sites.peers import Fhir
+from adapters.sites.pulling import Bulk, Poll
 from adapters.sites.secret import Secret
 from adapters.sites.webhooks import Receiver
 from adapters.sites.write_back import WriteBackChoices
@@ -22,6 +23,8 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     fhir: Fhir | None = None
     code_map: CodeMapFile | None = None
+    bulk: Bulk = field(default_factory=Bulk)
+    poll: Poll | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
     hl7v2: Hl7v2 | None = None

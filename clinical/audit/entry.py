@@ -59,6 +59,7 @@ class AuditKind(StrEnum):
     WEBHOOK_ENABLED = "webhook.enabled.v1"
     CARDS_ASKED = "cards.asked.v1"
     CARD_FEEDBACK = "card.feedback.v1"
+    EHR_PULLED = "ehr.pulled.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

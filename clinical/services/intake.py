@@ -66,8 +66,17 @@ class Intake:
     readers: Mapping[Door, Reader]
     follow_up: Callable[[Delivery], MessageKind | None] = _nothing_follows
 
-    def receive(self, delivery: Delivery, act: Act, *, understand_later: bool = True) -> Receipt:
+    def receive(
+        self,
+        delivery: Delivery,
+        act: Act,
+        *,
+        understand_later: bool = True,
+        beside: Callable[[UnitOfWork], None] | None = None,
+    ) -> Receipt:
         """Store the bytes and the work they owe in one commit; a duplicate gets the same receipt.
+
+        What `beside` notes (such as how far somebody has come) is stored in that commit, or not at all.
 
         Raises:
             ConflictingDeliveryError, ErasedDeliveryError
@@ -95,6 +104,8 @@ class Intake:
                     delivery=held_id,
                     why=_REFUSALS[reception].code,
                 )
+            if beside is not None and reception not in _REFUSALS:
+                beside(uow)
             uow.commit()
         if reception in _REFUSALS:
             raise _REFUSALS[reception]("this delivery id was used before")

@@ -36,6 +36,14 @@ from clinical.services.ports.outside import (
     PlanModel,
     Reader,
 )
+from clinical.services.ports.pulls import (
+    BulkFile,
+    BulkJob,
+    FileKind,
+    JobState,
+    PollTurn,
+    Pulls,
+)
 from clinical.services.ports.retractions import Retractions
 from clinical.services.ports.unit_of_work import OpenUnitOfWork, UnitOfWork
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
@@ -45,6 +53,8 @@ __all__ = [
     "AuditLog",
     "AuditQuery",
     "AuditedAct",
+    "BulkFile",
+    "BulkJob",
     "Cards",
     "Clock",
     "CodedNote",
@@ -58,10 +68,12 @@ __all__ = [
     "Erased",
     "Erasure",
     "Exported",
+    "FileKind",
     "Forgotten",
     "Identities",
     "Inbox",
     "Interaction",
+    "JobState",
     "LatentStates",
     "Memories",
     "ModelBusyError",
@@ -77,7 +89,9 @@ __all__ = [
     "Payloads",
     "PlanComparisons",
     "PlanModel",
+    "PollTurn",
     "Predictions",
+    "Pulls",
     "Reader",
     "Recalls",
     "ReceiverFailedError",

@@ -17,6 +17,7 @@ from clinical.services.ports.disclosures import Disclosures
 from clinical.services.ports.judgements import Recalls, Reviews
 from clinical.services.ports.log import AuditLog, Erasure, Payloads
 from clinical.services.ports.notes import NoteJobs
+from clinical.services.ports.pulls import Pulls
 from clinical.services.ports.retractions import Retractions
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
@@ -34,6 +35,8 @@ class UnitOfWork(Protocol):
     def forgotten(self) -> Forgotten: ...
     @property
     def note_jobs(self) -> NoteJobs: ...
+    @property
+    def pulls(self) -> Pulls: ...
     @property
     def timelines(self) -> Timelines: ...
     @property

@@ -18,6 +18,10 @@ class Inbox(Protocol):
 
     def get(self, delivery_id: UUID) -> Delivery: ...
 
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether something of its site, door and sender id is held, or was erased."""
+        ...
+
     def digests(self, delivery_ids: Collection[UUID]) -> dict[UUID, str]:
         """What was noted at the door of each that is held: the hex SHA-256 of its bytes, empty once erased."""
         ...
