@@ -26,6 +26,8 @@ class Settings(BaseSettings):
 
     web_host: str = "127.0.0.1"
     web_port: int = 8321
+    public_url: str = ""
+    """Where others reach the web process, such as `https://host`; empty: as each caller did."""
     session_key: SecretStr | None = None
     """Signs session cookies; none: generated once in `data_dir`."""
     sites_file: Path | None = None

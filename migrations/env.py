@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from adapters.db import subscription_tables  # noqa: F401 - its tables are in the metadata
 from adapters.db.tables import metadata
 
 context.configure(

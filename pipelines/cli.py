@@ -29,6 +29,7 @@ _GROUPS = (
     "replay",
     "models",
     "recalling",
+    "subscribing",
 )
 
 for _group in _GROUPS:

@@ -53,13 +53,13 @@ def quarantine(data_dir: Path | None = None) -> Iterator[QuarantineService]:
 @contextmanager
 def erasure(data_dir: Path | None = None) -> Iterator[tuple[ErasureService, Callable[[], None]]]:
     """Who erases patients, and what rewrites the tables afterwards."""
-    with _engine(_settings(data_dir)) as engine:
+    with engine(_settings(data_dir)) as opened:
         service = ErasureService(
-            open_unit_of_work=unit_of_work_factory(engine),
+            open_unit_of_work=unit_of_work_factory(opened),
             clock=SystemClock(),
             identities=TimeOrderedIdentities(),
         )
-        yield service, partial(scrub, engine)
+        yield service, partial(scrub, opened)
 
 
 @contextmanager
@@ -78,10 +78,10 @@ def registry_as(
     Raises:
         BadPasswordError
     """
-    with _engine(_settings(data_dir)) as engine:
-        if Clinicians(engine).verify(name, password) is None:
+    with engine(_settings(data_dir)) as opened:
+        if Clinicians(opened).verify(name, password) is None:
             raise BadPasswordError("name and password do not belong together")
-        yield _registry(unit_of_work_factory(engine))
+        yield _registry(unit_of_work_factory(opened))
 
 
 def _registry(open_unit_of_work: OpenUnitOfWork) -> RegistryService:
@@ -110,18 +110,19 @@ def _settings(data_dir: Path | None) -> Settings:
 
 @contextmanager
 def _stored(settings: Settings) -> Iterator[OpenUnitOfWork]:
-    with _engine(settings) as engine:
-        yield unit_of_work_factory(engine)
+    with engine(settings) as opened:
+        yield unit_of_work_factory(opened)
 
 
 @contextmanager
-def _engine(settings: Settings) -> Iterator[Engine]:
+def engine(settings: Settings) -> Iterator[Engine]:
+    """The database of these settings, for as long as the block runs."""
     telemetry.configure("command")
     with database_url(settings) as url:
         if settings.database_url is None:
             upgrade(url)
-        engine = create_engine(url)
+        made = create_engine(url)
         try:
-            yield engine
+            yield made
         finally:
-            engine.dispose()
+            made.dispose()

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
-from adapters.assembly import keys, load
+from adapters.assembly import keys, load, proofs
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
 from adapters.assembly.sites import sites
@@ -110,6 +110,7 @@ def create(settings: Settings, url: str) -> FastAPI:
             clinicians=Clinicians(engine),
             session_key=keys.session_key(settings),
             fhir_verifiers=_standard_webhooks(known),
+            notification_verifiers=proofs.verifiers(known, engine, clock),
             nabla_verifiers=_nabla_connect(known, clock),
             parse_callback=parse_callback,
             callback_types=CALLBACK_TYPES,

@@ -3,10 +3,11 @@
 Knows which class implements which port. Does not know the broker beyond where it is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -15,6 +16,8 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
+from adapters.assembly.sites import key_ring, sites
+from adapters.assembly.subscribing import reader_of, subscribed
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -26,6 +29,7 @@ from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import FhirGateway
+from adapters.fhir.notified import FetchedReader, NotificationReader
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.reader import ConnectReader, NormalizedReader
@@ -35,8 +39,10 @@ from adapters.operations.metrics import Unwatched, WatchesModel, WatchesWork, Wo
 from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
+from adapters.sites.site import Site
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
+from clinical.services.following import Following
 from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
 from clinical.services.ports import (
@@ -47,6 +53,7 @@ from clinical.services.ports import (
 )
 from clinical.services.prediction import PredictionService
 from clinical.services.shedding import SheddingService
+from clinical.services.subscription import SubscriptionService
 from clinical.services.writeback import WriteBackService
 
 # The client waits a little longer than the server lets a question wait, so the server's word counts.
@@ -72,6 +79,7 @@ class Parts:
     intake: Intake
     predictions: PredictionService
     write_backs: WriteBackService
+    subscriptions: SubscriptionService
     audit: AuditService
     ledger: LedgerService
     shedding: SheddingService
@@ -86,11 +94,12 @@ def broker(settings: Settings) -> Broker:
     return Broker(url=url, folder=settings.data_dir.absolute() / "broker")
 
 
-def readers() -> dict[Door, Reader]:
-    """Who understands what came by which door."""
+def readers(known: Mapping[str, Site] | None = None) -> dict[Door, Reader]:
+    """Who understands what came by which door; `known` are the sites."""
     return {
         Door.FHIR: StrictReader(),
-        Door.FHIR_FETCHED: StrictReader(),
+        Door.FHIR_NOTIFICATION: NotificationReader(partial(reader_of, known or {})),
+        Door.FHIR_FETCHED: FetchedReader(),
         Door.FHIR_BULK: BulkReader(),
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_NORMALIZED: NormalizedReader(),
@@ -144,17 +153,22 @@ def open_parts(
     # A worker whose own clock is slow would not see what just came in.
     clock, identities = DatabaseClock(engine), TimeOrderedIdentities()
     open_unit_of_work = unit_of_work_factory(engine)
+    known = sites(settings)
+    joined = subscribed(known, key_ring(settings, clock), clock, settings.public_url)
+    following = Following(identities=identities, clock=clock, plans=joined.plans)
+    intake = Intake(
+        open_unit_of_work=open_unit_of_work,
+        clock=clock,
+        identities=identities,
+        readers=readers(known),
+        following=following,
+    )
     return Parts(
         open_unit_of_work=open_unit_of_work,
         clock=clock,
         identities=identities,
         lease=timedelta(seconds=settings.lease_seconds),
-        intake=Intake(
-            open_unit_of_work=open_unit_of_work,
-            clock=clock,
-            identities=identities,
-            readers=readers(),
-        ),
+        intake=intake,
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
@@ -167,6 +181,15 @@ def open_parts(
             clock=clock,
             identities=identities,
             ehr=FhirGateway(settings.ehr_base_urls),
+        ),
+        subscriptions=SubscriptionService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            following=following,
+            receive=intake.receive,
+            source=joined.source,
+            server=joined.server,
         ),
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=clock),
         ledger=keys.ledger(settings, open_unit_of_work, clock),

@@ -27,6 +27,7 @@ from adapters.db.predictions import SqlPredictions
 from adapters.db.recalls import SqlRecalls
 from adapters.db.reviews import SqlReviews
 from adapters.db.states import SqlLatentStates
+from adapters.db.subscriptions import SqlSubscriptions
 from adapters.db.timelines import SqlTimelines
 from clinical.services.ports import OpenUnitOfWork, UnitOfWork
 
@@ -60,6 +61,7 @@ class SqlUnitOfWork:
         self.reviews = SqlReviews(connection)
         self.recalls = SqlRecalls(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
+        self.subscriptions = SqlSubscriptions(connection)
         self.audit_log = SqlAuditLog(connection)
         self.payloads = SqlPayloads(connection)
         self.erasure = SqlErasure(connection)

@@ -44,6 +44,8 @@ class Reason(StrEnum):
     ENTRY_WITHOUT_RESOURCE = "fhir.entry_without_resource"
     DELETION_NOT_READ = "fhir.deletion_not_read"
     NESTED_BUNDLE = "fhir.nested_bundle"
+    FOREIGN_REFERENCE = "fhir.foreign_reference"
+    LEFT_OUT = "fhir.left_out"
 
 
 class RecordError(RejectedError):

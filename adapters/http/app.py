@@ -15,6 +15,7 @@ from adapters.http import (
     reviews,
     sessions,
     similar,
+    subscriptions,
     webhooks,
 )
 from adapters.http.dependencies import WebDependencies
@@ -35,7 +36,18 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.metrics = WebMetrics(deps.census, deps.operating.figures, deps.registry)
     app.state.sign_ins = sessions.SignIns(deps)
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
-    for room in (webhooks, sessions, reviews, notices, similar, plans, audit, ledger, health):
+    for room in (
+        webhooks,
+        subscriptions,
+        sessions,
+        reviews,
+        notices,
+        similar,
+        plans,
+        audit,
+        ledger,
+        health,
+    ):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=_PAGE))
     app.add_api_route("/", _page, include_in_schema=False)

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from adapters.http.proofs import Shown
 from adapters.operations.figures import OperatingFigures
 from adapters.operations.health import HealthLimits
 from clinical.prediction.prediction import ModelFingerprint
@@ -32,6 +33,14 @@ class VerifySignature(Protocol):
 
     def __call__(self, headers: Mapping[str, str], body: bytes) -> None:
         """Return if genuine and fresh; raises a RejectedError of the verifier's own otherwise."""
+        ...
+
+
+class VerifyNotification(Protocol):
+    """Checks the proof of one subscription over a notification as received."""
+
+    def __call__(self, shown: Shown) -> bool:
+        """Return if genuine, whether it is a handshake with a secret; raises a RejectedError otherwise."""
         ...
 
 
@@ -129,6 +138,10 @@ class WebDependencies:
     free_disk: Callable[[], int]
     limits: Limits
     health_limits: HealthLimits = field(default_factory=HealthLimits)
+    notification_verifiers: Mapping[tuple[str, str], VerifyNotification] = field(
+        default_factory=dict
+    )
+    """By site and name of the subscription."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

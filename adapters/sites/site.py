@@ -1,9 +1,10 @@
 """Everything that is said of one site. Each part lives in a file of its own in this room."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
+from adapters.sites.subscriptions import Subscription
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,3 +17,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fhir: Fhir | None = None
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)

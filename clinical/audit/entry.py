@@ -42,6 +42,10 @@ class AuditKind(StrEnum):
     MESSAGE_REDRIVEN = "message.redriven.v1"
     PATIENT_ERASED = "patient.erased.v1"
     MESSAGE_REOWED = "message.reowed.v1"
+    SUBSCRIPTION_MOVED = "subscription.moved.v1"
+    GAP_FOUND = "subscription.gap_found.v1"
+    GAP_CLOSED = "subscription.gap_closed.v1"
+    GAP_GIVEN_UP = "subscription.gap_given_up.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
 from clinical.prediction.request import Purpose
 from clinical.services.delivery import Delivery, Door, Reading, Reception
+from clinical.services.following import Following
 from clinical.services.messages import Message, MessageKind, Urgency, key_of, urgency_of
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader, UnitOfWork
 
@@ -55,6 +56,8 @@ class Intake:
     clock: Clock
     identities: Identities
     readers: Mapping[Door, Reader]
+    following: Following | None = None
+    """How what a subscription says of itself is followed; None: it is only stored."""
 
     def receive(self, delivery: Delivery, act: Act, *, understand_later: bool = True) -> Receipt:
         """Store the bytes and the work they owe in one commit; a duplicate gets the same receipt.
@@ -113,6 +116,8 @@ class Intake:
             num_new = uow.timelines.add(reading.events, reading.patients)
             uow.inbox.quarantine(delivery_id, act.at, reading.quarantined)
             uow.inbox.mark_recorded(delivery_id, act.at, reading)
+            if reading.notification is not None and self.following is not None:
+                self.following.heard(uow, delivery, reading.notification, act)
             if predict and num_new:
                 # One order for everybody: deliveries about the same patients cannot deadlock.
                 for patient_id in sorted({event.patient_id for event in reading.events}):

@@ -21,6 +21,7 @@ class MessageKind(StrEnum):
     RECORD_DELIVERY = "delivery.record"  # subject: delivery id
     PREDICT = "prediction.make"  # subject: patient id; parameters: purpose, as_of
     WRITE_BACK = "review.write_back"  # subject: review id
+    FETCH = "ehr.fetch"  # subject: our id of a subscription
 
 
 class Urgency(IntEnum):

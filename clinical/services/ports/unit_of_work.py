@@ -13,6 +13,7 @@ from clinical.services.ports.answers import (
 )
 from clinical.services.ports.judgements import Recalls, Reviews
 from clinical.services.ports.log import AuditLog, Erasure, Payloads
+from clinical.services.ports.subscriptions import Subscriptions
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 
@@ -43,6 +44,8 @@ class UnitOfWork(Protocol):
     def recalls(self) -> Recalls: ...
     @property
     def plan_comparisons(self) -> PlanComparisons: ...
+    @property
+    def subscriptions(self) -> Subscriptions: ...
     @property
     def audit_log(self) -> AuditLog: ...
     @property

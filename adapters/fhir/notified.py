@@ -1,0 +1,164 @@
+"""The readers of what an EHR sent because we subscribed, and of what it answered when we asked.
+
+Both keep to the strict lane for records. `NotificationReader` adds what the status says;
+`FetchedReader` what an answer says that is no record: that one is gone, or was left out.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from adapters.fhir.bundle import slices
+from adapters.fhir.errors import DeliveryError, Reason
+from adapters.fhir.reader import StrictReader
+from adapters.fhir.subscription import Complaint, Reader, Told
+from clinical.services.delivery import Delivery, Quarantined, Reading, Withdrawn
+from clinical.subscription.notification import Notification, NotificationKind
+from clinical.timeline.event import Source
+
+SUBSCRIPTION = "subscription"
+"""The key of a delivery's context that names the subscription."""
+METHOD = "method"
+"""That of the HTTP method, where it says something: DELETE."""
+HANDSHAKE = "handshake"
+"""That of a handshake without a body."""
+GONE = "gone"
+"""That of an answer that says that there is no such record."""
+_STATUS_ONLY = (Reason.UNKNOWN_RESOURCE_TYPE.value, Reason.ENTRY_WITHOUT_RESOURCE.value)
+
+
+class NotificationReader:
+    """Door.FHIR_NOTIFICATION: what subscriptions send, topic-based or classic."""
+
+    def __init__(self, reader_of: Callable[[str, str], Reader]) -> None:
+        """`reader_of` gives the reader of statuses for a site and the name of a subscription."""
+        self._strict = StrictReader()
+        self._reader_of = reader_of
+
+    def read(self, delivery: Delivery) -> Reading:
+        """The records, and the notification; never raises for bad bytes."""
+        name = delivery.context.get(SUBSCRIPTION, "")
+        if not delivery.body.strip():
+            return _without_body(delivery, name)
+        reading = self._strict.read(delivery)
+        told = self._told(delivery, name)
+        if told is None:
+            reading.notification = Notification(name=name, kind=NotificationKind.RECORD)
+            return reading
+        reading.notification = told.notification
+        # What only names a record is to be read, not set aside; the status is no record at all.
+        reading.quarantined = [
+            *(each for each in reading.quarantined if each.reason_code not in _STATUS_ONLY),
+            *(each for each in reading.quarantined if _is_wrong_all_the_same(each)),
+            *(_quarantined(each, delivery) for each in told.complaints),
+        ]
+        reading.counts[f"notification:{told.notification.kind.value}"] += 1
+        return reading
+
+    def _told(self, delivery: Delivery, name: str) -> Told | None:
+        try:
+            found = json.loads(delivery.body)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(found, dict) or found.get("resourceType") != "Bundle":
+            return None
+        return self._reader_of(delivery.site, name).read(found, name)
+
+
+class FetchedReader:
+    """Door.FHIR_FETCHED: a record, a page of a search, or word that there is no such record."""
+
+    def __init__(self) -> None:
+        """It needs nothing."""
+        self._strict = StrictReader()
+
+    def read(self, delivery: Delivery) -> Reading:
+        """What was answered; never raises for bad bytes."""
+        if delivery.context.get(GONE):
+            return Reading(withdrawn=[_withdrawn(delivery)])
+        reading = self._strict.read(delivery)
+        reading.quarantined += _left_out(delivery)
+        return reading
+
+
+def _without_body(delivery: Delivery, name: str) -> Reading:
+    """A deletion, a handshake, or word that something changed."""
+    if delivery.context.get(METHOD) == "DELETE":
+        said = Notification(name=name, kind=NotificationKind.RECORD)
+        return Reading(withdrawn=[_withdrawn(delivery)], notification=said)
+    if delivery.context.get(HANDSHAKE):
+        return Reading(notification=Notification(name=name, kind=NotificationKind.HANDSHAKE))
+    said = Notification(name=name, kind=NotificationKind.PING, needs_query=True)
+    return Reading(notification=said)
+
+
+def _withdrawn(delivery: Delivery) -> Withdrawn:
+    return Withdrawn(
+        source=Source(
+            site=delivery.site,
+            record_type=delivery.context.get("type", ""),
+            record_id=delivery.context.get("id", ""),
+            version="",
+            digest=delivery.digest,
+            delivery_id=delivery.delivery_id,
+            updated_at=delivery.received_at,  # by then it was gone; since when, nobody says
+        )
+    )
+
+
+def _is_wrong_all_the_same(record: Quarantined) -> bool:
+    is_status = record.position == "entry[0]"
+    return record.reason_code == Reason.UNKNOWN_RESOURCE_TYPE.value and not is_status
+
+
+def _quarantined(complaint: Complaint, delivery: Delivery) -> Quarantined:
+    return Quarantined(
+        position=complaint.position,
+        record_type="",
+        record_id="",
+        digest=delivery.digest,
+        reason_code=complaint.reason.value,
+        detail=complaint.detail,
+    )
+
+
+def _left_out(delivery: Delivery) -> list[Quarantined]:
+    """What a search says it left out (Oracle Health): an OperationOutcome among the entries."""
+    try:
+        records = slices(delivery.body)
+    except DeliveryError:
+        return []  # said already
+    found = []
+    for each in records:
+        raw = bytes(each.raw)
+        if b"OperationOutcome" in raw[:4096] and (codes := _issue_codes(raw)):
+            found.append(
+                Quarantined(
+                    position=each.position,
+                    record_type="OperationOutcome",
+                    record_id="",
+                    digest=delivery.digest,
+                    reason_code=Reason.LEFT_OUT.value,
+                    detail=f"the EHR left something out of its answer ({', '.join(codes)})",
+                )
+            )
+    return found
+
+
+def _issue_codes(raw: bytes) -> list[str]:
+    """Severity and code of each issue that is more than informative; never its words."""
+    try:
+        outcome: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(outcome, dict) or outcome.get("resourceType") != "OperationOutcome":
+        return []
+    issues = outcome.get("issue")
+    told = [
+        f"{issue.get('severity')}: {issue.get('code')}"
+        for issue in (issues if isinstance(issues, list) else [])
+        if isinstance(issue, dict)
+        and issue.get("severity") in ("fatal", "error", "warning")
+        and str(issue.get("code")).replace("-", "").isalpha()
+    ]
+    return list(dict.fromkeys(told))[:5]
