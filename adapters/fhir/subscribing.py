@@ -41,8 +41,9 @@ class NoPublicUrlError(RejectedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One subscription with the server that keeps it; `endpoint` is our address, as the EHR calls it,
-    empty where nobody said where we are.
+    """One subscription with the server that keeps it; `endpoint` is our address.
+
+    As the EHR calls it; empty where nobody said where we are.
     """
 
     peer: Peer
