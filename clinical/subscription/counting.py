@@ -29,7 +29,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """The highest number known of, and the gaps below it, ascending and apart; None: nothing was heard."""
+    """The highest number known of, and the gaps up to it, ascending, none overlapping; None: nothing was heard."""
 
     highest: int | None = None
     gaps: tuple[Gap, ...] = ()
