@@ -75,10 +75,11 @@ class Following:
                 uow, act, AuditKind.SUBSCRIPTION_MOVED, standing=after.standing.value, **named
             )
         old, new = before.count, after.count
-        if sum(gap.num_missing for gap in new.sought) > sum(gap.num_missing for gap in old.sought):
-            gap = new.sought[-1]
-            self._audit(uow, act, AuditKind.GAP_FOUND, first=gap.first, last=gap.last, **named)
-        elif old.sought and not new.sought:
+        known = old.highest or 0
+        if found := [gap for gap in new.sought if gap.last > known]:
+            first, last = found[0].first, found[-1].last
+            self._audit(uow, act, AuditKind.GAP_FOUND, first=first, last=last, **named)
+        if old.sought and not any(gap.first <= known for gap in new.sought):
             first, last = old.sought[0].first, old.sought[-1].last
             is_given_up = any(gap.given_up_at is not None for gap in new.gaps)
             kind = AuditKind.GAP_GIVEN_UP if is_given_up else AuditKind.GAP_CLOSED

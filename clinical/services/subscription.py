@@ -33,7 +33,6 @@ from clinical.subscription.plan import SubscriptionPlan
 from clinical.subscription.state import Due, SubscriptionState
 
 NOT_READABLE = "subscription.record_refused"
-NOT_RECOVERABLE = "subscription.gap_given_up"
 
 _LEASE = timedelta(minutes=5)
 _NOT_THERE_YET = timedelta(seconds=30)  # an EHR may notify before its readers see what it stored
@@ -81,14 +80,6 @@ class SubscriptionService:
             uow.commit()
         return owed
 
-    def states(self) -> list[tuple[SubscriptionState, int]]:
-        """Every subscription that was ever heard of, and how many of its records wait to be read."""
-        with self.open_unit_of_work() as uow:
-            return [
-                (each, uow.subscriptions.num_unread(each.subscription_id))
-                for each in uow.subscriptions.all()
-            ]
-
     def fetch(self, subscription_id: UUID, act: Act, *, message: Message | None = None) -> None:
         """Do what is due, unless somebody else is at it.
 
@@ -120,7 +111,8 @@ class SubscriptionService:
             Due.REACTIVATE: self._reactivate,
             Due.RENEW: self._renew,
         }
-        for due in self._due(plan):
+        wanted = self._due(plan)
+        for due in wanted:
             try:
                 steps[due](plan, act)
             except NoLongerHeldError:
@@ -128,7 +120,8 @@ class SubscriptionService:
             except (OperationalError, RejectedError) as error:
                 self._move(plan, act, _failed(error), how=due.value)
                 return
-        self._move(plan, act, lambda state, _: state.succeeded(), how="done")
+        if wanted:
+            self._move(plan, act, lambda state, _: state.succeeded(), how="done")
 
     def _due(self, plan: SubscriptionPlan) -> tuple[Due, ...]:
         with self.open_unit_of_work() as uow:
@@ -161,6 +154,7 @@ class SubscriptionService:
                     fetched = self.server.events(plan.site, plan.name, state.ehr_id, first, last)
                     context = {"subscription": plan.name}
                     self._store(plan, fetched, Door.FHIR_NOTIFICATION, act, context)
+                    self._go_on(plan)
         except UnsupportedByEhrError:
             self._move(plan, act, lambda state, _: state.without_events(), how=Due.EVENTS.value)
             return
@@ -188,7 +182,7 @@ class SubscriptionService:
             plan,
             act,
             lambda state, at: state.having_given_up(now - plan.patience, at),
-            how=NOT_RECOVERABLE,
+            how=Due.GIVE_UP.value,
         )
 
     def _ask_status(self, plan: SubscriptionPlan, act: Act) -> None:
@@ -237,11 +231,13 @@ class SubscriptionService:
         length = _NOT_THERE_YET * 4**each.num_missed
         with self.open_unit_of_work() as uow:
             uow.subscriptions.put_off(plan.subscription_id, each.ref, length)
+            uow.subscriptions.keep_working(plan.subscription_id, _LEASE)
             uow.commit()
 
     def _mark_read(self, plan: SubscriptionPlan, each: Unread) -> None:
         with self.open_unit_of_work() as uow:
             uow.subscriptions.mark_read(plan.subscription_id, each.ref, each.delivery_id)
+            uow.subscriptions.keep_working(plan.subscription_id, _LEASE)
             uow.commit()
 
     def _refused(self, plan: SubscriptionPlan, each: Unread, error: ClinicalError) -> None:
