@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     web_host: str = "127.0.0.1"
     web_port: int = 8321
     public_url: str = ""
-    """Where others reach the web process, such as `https://host`; empty: as each caller did."""
+    """Where others reach the web process, such as `https://clinical.example`."""
     session_key: SecretStr | None = None
     """Signs session cookies; none: generated once in `data_dir`."""
     sites_file: Path | None = None
@@ -59,10 +59,6 @@ class Settings(BaseSettings):
     """Where traces go (OTLP over HTTP, such as `http://host:4318/v1/traces`); none: none are kept."""
     lease_seconds: float = 120.0
     """How long a message may be worked on before another worker may take it."""
-    is_write_back_on: bool = False
-    """Whether signed decisions are told to the EHR."""
-    ehr_base_urls: dict[str, str] = {}
-    """Site name to the base URL of its FHIR server, for write-back."""
 
     ledger_origin: str = "clinical.invalid/ledger"
     """The name of the audit log and of its key: one that no other log has, without spaces and plus signs."""

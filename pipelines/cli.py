@@ -30,6 +30,7 @@ _GROUPS = (
     "models",
     "recalling",
     "subscribing",
+    "sites",
 )
 
 for _group in _GROUPS:

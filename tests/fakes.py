@@ -17,7 +17,7 @@ from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint
 from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.prediction.request import PredictionRequest
 from clinical.prediction.trajectory import LatentTrajectory
-from clinical.review.writeback import WriteBack
+from clinical.review.writeback import Told, WriteBack
 from clinical.services.ports import EhrUnavailableError, ModelUnavailableError
 from clinical.timeline.chain import Prefix, is_kept
 from clinical.timeline.timeline import Timeline
@@ -184,10 +184,10 @@ class FakeEhr:
         self.num_calls = 0
         self.told: dict[UUID, WriteBack] = {}
 
-    def write_back(self, write_back: WriteBack) -> str:
+    def write_back(self, write_back: WriteBack) -> Told:
         self.num_calls += 1
         if self.is_away:
             raise EhrUnavailableError("the fake EHR is away")
         decision_id = write_back.decision.decision_id
         self.told.setdefault(decision_id, write_back)
-        return f"RiskAssessment/{decision_id}"
+        return Told(ehr_id=f"RiskAssessment/{decision_id}", resource_types=("RiskAssessment",))

@@ -172,7 +172,7 @@ def _with_places(settings: Settings) -> Settings:
 def _with_secrets(settings: Settings, site: str) -> Settings:
     """The settings with a webhook secret for the site; where nobody has one, for a site `local`."""
     secrets = dict(settings.webhook_secrets)
-    wanted = site or ("" if secrets else LOCAL_SITE)
+    wanted = site or ("" if secrets or settings.sites_file else LOCAL_SITE)
     if wanted and wanted not in secrets:
         secrets[wanted] = [SecretStr(keys.webhook_secret(settings, wanted))]
     key = SecretStr(keys.session_key(settings).decode())

@@ -1,5 +1,6 @@
 """The sites of this service, and the outside systems that belong to them, ready to be called."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from adapters.egress.breaker import CircuitBreaker
 from adapters.egress.keys import KeyRing
 from adapters.egress.peer import Authorize, Bounds, Peer
 from adapters.egress.tokens import BearerTokens, Client, FixedHeader
+from adapters.fhir.client import Ehr
 from adapters.settings import Settings
 from adapters.sites.file import read_sites
-from adapters.sites.peers import Auth, Breaker, Fhir, HeaderToken
+from adapters.sites.peers import Auth, Breaker, Fhir, HeaderToken, SmartBackend
 from adapters.sites.secret import Secret
 from adapters.sites.site import Site
 from clinical.services.ports import Clock
@@ -36,6 +38,34 @@ def sites(settings: Settings) -> dict[str, Site]:
         )
         known[name] = msgspec.structs.replace(site, nabla_connect_secrets=secrets)
     return known
+
+
+def writing_back(known: Mapping[str, Site]) -> frozenset[str]:
+    """The sites whose EHR is told what was decided."""
+    return frozenset(
+        name for name, site in known.items() if site.fhir is not None and site.write_back.is_on
+    )
+
+
+def ehrs(known: Mapping[str, Site], keys: KeyRing, clock: Clock, jku: str = "") -> dict[str, Ehr]:
+    """Every site's FHIR server, with what it is to be told."""
+    return {
+        name: Ehr(fhir_peer(site.fhir, keys, clock, jku=jku), site.write_back)
+        for name, site in known.items()
+        if site.fhir is not None
+    }
+
+
+def ensure_keys(known: Mapping[str, Site], keys: KeyRing) -> None:
+    """Make the first key of every kind that some site needs."""
+    for site in known.values():
+        if site.fhir is not None and isinstance(site.fhir.auth, SmartBackend):
+            keys.ensure(site.fhir.auth.algorithm)
+
+
+def public_keys_url(settings: Settings) -> str:
+    """Where others find our public keys; empty where nobody said where we are reached."""
+    return f"{settings.public_url.rstrip('/')}/.well-known/jwks.json" if settings.public_url else ""
 
 
 def key_ring(settings: Settings, clock: Clock) -> KeyRing:

@@ -9,10 +9,9 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from adapters.assembly import stored
-from adapters.assembly.sites import fhir_peer, key_ring, sites
+from adapters.assembly.sites import ehrs, ensure_keys, key_ring, public_keys_url, sites
 from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.unit_of_work import unit_of_work_factory
-from adapters.egress.keys import KeyRing
 from adapters.egress.peer import Peer
 from adapters.fhir.source import FhirSource
 from adapters.fhir.subscribing import Channel, FhirSubscriptions, Key
@@ -46,7 +45,11 @@ def subscribing(
     with stored.engine(settings) as engine:
         clock, identities = SystemClock(), TimeOrderedIdentities()
         known = sites(settings)
-        joined = subscribed(known, key_ring(settings, clock), clock, settings.public_url)
+        keys = key_ring(settings, clock)
+        ensure_keys(known, keys)
+        servers = ehrs(known, keys, clock, public_keys_url(settings))
+        peers = {name: each.peer for name, each in servers.items()}
+        joined = subscribed(known, peers, clock, settings.public_url)
         service = SubscribingService(
             open_unit_of_work=unit_of_work_factory(engine),
             clock=clock,
@@ -54,25 +57,23 @@ def subscribing(
             following=Following(identities=identities, clock=clock, plans=joined.plans),
             server=joined.server,
         )
-        yield service, {(site, name): stated for site, name, stated in all_of(known)}
+        try:
+            yield service, {(site, name): stated for site, name, stated in all_of(known)}
+        finally:
+            for peer in peers.values():
+                peer.close()
 
 
 def subscribed(
-    known: Mapping[str, Site], keys: KeyRing, clock: Clock, public_url: str
+    known: Mapping[str, Site], peers: Mapping[str, Peer], clock: Clock, public_url: str
 ) -> Subscribed:
-    """All subscriptions of all sites; raises ForeignAddressError where a server may not be called."""
-    peers = {
-        name: fhir_peer(site.fhir, keys, clock)
-        for name, site in known.items()
-        if site.fhir is not None and site.subscriptions
+    """All subscriptions of all sites; `peers` are the FHIR servers of the sites that have one."""
+    channels = {
+        (site, name): _channel(site, name, stated, peers[site], public_url)
+        for site, name, stated in all_of(known)
+        if site in peers
     }
-    channels: dict[Key, Channel] = {}
-    for site_name, name, stated in all_of(known):
-        if site_name in peers:
-            channels[site_name, name] = _channel(
-                site_name, name, stated, peers[site_name], public_url
-            )
-    plans = [plan_of(site_name, name, stated) for site_name, name, stated in all_of(known)]
+    plans = [plan_of(site, name, stated) for site, name, stated in all_of(known)]
     return Subscribed(
         plans={plan.subscription_id: plan for plan in plans},
         source=FhirSource(peers),

@@ -16,7 +16,7 @@ from adapters import telemetry
 from adapters.assembly import keys, load, proofs
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
-from adapters.assembly.sites import sites
+from adapters.assembly.sites import ensure_keys, key_ring, sites, writing_back
 from adapters.care_plans.reader import read_library
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.clinicians import Clinicians
@@ -75,6 +75,8 @@ def create(settings: Settings, url: str) -> FastAPI:
     models = HttpModelServer(model_url, _MODEL_TIMEOUT_SECONDS)
     operating, registry = Operating(engine), CollectorRegistry()
     known = sites(settings)
+    own_keys = key_ring(settings, clock)
+    ensure_keys(known, own_keys)
     return create_app(
         WebDependencies(
             open_unit_of_work=open_unit_of_work,
@@ -87,7 +89,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 open_unit_of_work=open_unit_of_work,
                 clock=clock,
                 identities=identities,
-                is_write_back_on=settings.is_write_back_on,
+                writes_back=writing_back(known),
             ),
             similar=SimilarService(open_unit_of_work=open_unit_of_work),
             planning=PlanningService(
@@ -124,6 +126,7 @@ def create(settings: Settings, url: str) -> FastAPI:
                 max_webhooks_at_once=settings.max_webhooks_at_once,
             ),
             health_limits=health_limits(settings),
+            public_keys=own_keys.public,
             registry=registry,
         )
     )

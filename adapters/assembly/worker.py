@@ -16,7 +16,7 @@ from adapters import telemetry
 from adapters.assembly import keys, load
 from adapters.assembly.database import database_url
 from adapters.assembly.health import health_limits
-from adapters.assembly.sites import key_ring, sites
+from adapters.assembly.sites import ehrs, ensure_keys, key_ring, public_keys_url, sites
 from adapters.assembly.subscribing import reader_of, subscribed
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
@@ -28,7 +28,7 @@ from adapters.db.engine import (
 from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
-from adapters.fhir.client import FhirGateway
+from adapters.fhir.client import Ehr, FhirGateway
 from adapters.fhir.notified import FetchedReader, NotificationReader
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
@@ -107,6 +107,12 @@ def readers(known: Mapping[str, Site] | None = None) -> dict[Door, Reader]:
     }
 
 
+def _ehrs(settings: Settings, clock: Clock) -> dict[str, Ehr]:
+    known, own_keys = sites(settings), key_ring(settings, clock)
+    ensure_keys(known, own_keys)
+    return ehrs(known, own_keys, clock, public_keys_url(settings))
+
+
 class _WhenNeeded:
     """A reader that is made at its first delivery, because few workers ever need it."""
 
@@ -154,7 +160,9 @@ def open_parts(
     clock, identities = DatabaseClock(engine), TimeOrderedIdentities()
     open_unit_of_work = unit_of_work_factory(engine)
     known = sites(settings)
-    joined = subscribed(known, key_ring(settings, clock), clock, settings.public_url)
+    servers = _ehrs(settings, clock)
+    peers = {name: each.peer for name, each in servers.items()}
+    joined = subscribed(known, peers, clock, settings.public_url)
     following = Following(identities=identities, clock=clock, plans=joined.plans)
     intake = Intake(
         open_unit_of_work=open_unit_of_work,
@@ -180,7 +188,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=FhirGateway(settings.ehr_base_urls),
+            ehr=FhirGateway(servers),
         ),
         subscriptions=SubscriptionService(
             open_unit_of_work=open_unit_of_work,

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,14 +80,14 @@ class KeyRing:
         self._folder = folder
         self._clock = clock
 
-    def keys(self) -> list[SigningKey]:
+    def all(self) -> list[SigningKey]:
         """Every key, the oldest first."""
         return [_read(path) for path in sorted(self._folder.glob("*.pem"))]
 
     def signing(self, algorithm: str) -> SigningKey:
         """The key that signs now with this algorithm; raises NoSigningKeyError."""
         kind = _kind_of(algorithm)
-        known = [key for key in self.keys() if key.kind == kind]
+        known = [key for key in self.all() if key.kind == kind]
         if not known:
             raise NoSigningKeyError(f"there is no {kind} key: `clinical keys rotate` makes one")
         published = [
@@ -110,7 +109,7 @@ class KeyRing:
 
     def ensure(self, algorithm: str) -> None:
         """Make the first key of this kind unless there is one."""
-        if not any(key.kind == _kind_of(algorithm) for key in self.keys()):
+        if not any(key.kind == _kind_of(algorithm) for key in self.all()):
             self.rotate(algorithm)
 
     def remove(self, kid: str) -> None:
@@ -124,9 +123,9 @@ class KeyRing:
                 return
         raise UnknownKeyError("no key has this id")
 
-    def jwks(self) -> Mapping[str, Any]:
-        """The public halves of all keys, the newest first (RFC 7517 section 5)."""
-        return {"keys": [key.public_jwk for key in reversed(self.keys())]}
+    def public(self) -> list[dict[str, Any]]:
+        """The public halves of all keys, the newest first."""
+        return [key.public_jwk for key in reversed(self.all())]
 
 
 def _kind_of(algorithm: str) -> str:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -26,7 +27,11 @@ from adapters.egress.errors import (
 )
 from clinical.services.ports import Clock
 
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+"""On whose behalf something is asked: sent along as X-Request-Id, so that both sides' logs can be joined."""
+
 _LATER = frozenset({408, 425})
+_IN_BETWEEN = frozenset({408, 502, 504})  # somebody before the server speaks: it may have acted
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -39,6 +44,10 @@ class Authorize(Protocol):
 
     def forget(self) -> None:
         """What `headers` gave was refused: do not give it again."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept open to get a token."""
         ...
 
 
@@ -107,6 +116,12 @@ class Peer:
         self._client = httpx.Client(
             timeout=bounds.timeout_seconds, transport=transport, follow_redirects=False
         )
+
+    def close(self) -> None:
+        """Let go of connections that are kept open."""
+        self._client.close()
+        if self._authorize is not None:
+            self._authorize.close()
 
     @property
     def base_url(self) -> str:
@@ -192,10 +207,13 @@ class Peer:
         content: bytes | None,
     ) -> Iterator[httpx.Response]:
         """The response; where our token was refused, once more with a new one."""
+        request_id = REQUEST_ID.get()
+        joined = {"X-Request-Id": request_id} if request_id else {}
         for is_last in (self._authorize is None, True):
             proof = self._authorize.headers() if self._authorize is not None else {}
+            said = {**headers, **joined, **proof}
             with self._client.stream(
-                method, url, headers={**headers, **proof}, params=params, content=content
+                method, url, headers=said, params=params, content=content
             ) as response:
                 if response.status_code != httpx.codes.UNAUTHORIZED or is_last:
                     yield response
@@ -214,7 +232,9 @@ class Peer:
             raise PeerBusyError(f"it answered {status}", retry_after=pause)
         is_failure = response.is_server_error and status != httpx.codes.NOT_IMPLEMENTED
         if status in _LATER or is_failure:
-            raise PeerUnavailableError(f"it answered {status}", retry_after=pause)
+            failed = PeerUnavailableError(f"it answered {status}", retry_after=pause)
+            failed.may_have_acted = status in _IN_BETWEEN
+            raise failed
         body = b"".join(self._chunks(response))
         raise PeerRefusedError(f"it answered {status}", status, body)
 

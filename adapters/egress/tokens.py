@@ -5,6 +5,7 @@ the token is for.
 """
 
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from clinical.services.ports import Clock
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_SECONDS = 240  # both want at most five minutes
 _DEFAULT_LIFE = timedelta(minutes=5)
+_TOKEN = re.compile(r"^[\x21-\x7e]+$")
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -72,6 +74,10 @@ class BearerTokens:
         with self._lock:
             self._good_until = None
 
+    def close(self) -> None:
+        """Let go of the connection to the token's server."""
+        self._peer.close()
+
     def _renew(self) -> None:
         asked_at = self._clock.now()
         token_url = self._client.token_url or self._discovered()
@@ -85,7 +91,7 @@ class BearerTokens:
             content=self._request(asked_at, token_url),
         ).document()
         token, life = answer.get("access_token"), answer.get("expires_in")
-        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        if not isinstance(token, str) or not _TOKEN.match(token):
             raise UnreadableAnswerError("the token's answer holds no token")
         lasts = _seconds(life) or _DEFAULT_LIFE
         self._token = token
@@ -150,3 +156,6 @@ class FixedHeader:
 
     def forget(self) -> None:
         """There is no other: the refusal stands."""
+
+    def close(self) -> None:
+        """Nothing is kept open."""

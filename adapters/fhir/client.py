@@ -1,26 +1,28 @@
-"""The EHR as something that can be told: one FHIR base URL a site.
+"""The EHR as something that can be told: once, in what it takes, and never without knowing the outcome.
 
-Retry-safe: what may have been stored already is looked for by our identifier first, and every create
-is conditional. Knows no credentials yet: it talks to servers that need none, or through a gateway
-that adds them. Follows no redirect, so that it talks to nobody but the configured base.
+What may have been stored already is looked for by our own identifier first, and every create is
+conditional on it. Where the server can be asked neither way, an unknown outcome is left to people.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import threading
+import time
+from collections.abc import Callable, Mapping
 
-import httpx
-
-from adapters.fhir.outbound import URI_SYSTEM, Match, identifier, write_back_bundle
+from adapters.egress.errors import PeerRefusedError, PeerUnavailableError
+from adapters.egress.peer import Peer
+from adapters.fhir.capability import Capability, capability_of
+from adapters.fhir.outbound import entries_of
+from adapters.fhir.telling import JSON, tell
+from adapters.sites.write_back import WriteBackChoices
 from clinical.errors import RejectedError
-from clinical.review.writeback import WriteBack
+from clinical.review.writeback import Told, WriteBack
 from clinical.services.ports import EhrUnavailableError
 
-_JSON = "application/fhir+json"
-_LATER = frozenset({408, 425, 429})
+_FRESH_SECONDS = 3600.0
 
 
 class UnknownEhrError(RejectedError):
-    """The site has no FHIR base URL."""
+    """The site has no FHIR server, or has not turned write-back on."""
 
     code = "ehr.unknown_site"
 
@@ -31,107 +33,84 @@ class EhrRefusedError(RejectedError):
     code = "ehr.refused"
 
 
-class FhirGateway:
-    """Implements the EhrGateway port over HTTP."""
+class Ehr:
+    """One EHR with what is told to it; what it can do is asked once an hour."""
 
     def __init__(
         self,
-        base_urls: Mapping[str, str],
+        peer: Peer,
+        choices: WriteBackChoices,
         *,
-        timeout_seconds: float = 15.0,
-        match: Match = Match.IDENTIFIER,
-        transport: httpx.BaseTransport | None = None,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`base_urls` are by site, `match` for all; `transport` is for callers with a way to connect."""
-        self._base_urls = {site: url.rstrip("/") for site, url in base_urls.items()}
-        self._timeout_seconds = timeout_seconds
-        self._match = match
-        self._transport = transport
+        """Nothing is asked yet; `elapsed` counts seconds."""
+        self.peer = peer
+        self.choices = choices
+        self._elapsed = elapsed
+        self._lock = threading.Lock()
+        self._capability: Capability | None = None
+        self._known_at = 0.0
 
-    def write_back(self, write_back: WriteBack) -> str:
-        """Tell the EHR once, however often called; returns `RiskAssessment/<id>`.
+    def capability(self) -> Capability:
+        """What it says that it can do; nothing is known where it does not say.
 
         Raises:
-            UnknownEhrError, EhrRefusedError, NothingToWriteBackError, EhrUnavailableError
+            PeerUnavailableError
         """
-        base_url = self._base_urls.get(write_back.site)
-        if base_url is None:
-            raise UnknownEhrError("no FHIR base URL is configured for this site")
-        bundle = write_back_bundle(write_back, self._match)
-        wanted = identifier(write_back.prediction.request.prediction_id)
-        with httpx.Client(
-            headers={"Accept": _JSON, "Prefer": "return=minimal"},
-            timeout=self._timeout_seconds,
-            transport=self._transport,
-            follow_redirects=False,
-        ) as client:
-            found = self._find(client, base_url, wanted)
-            if found is not None:
-                return found
-            answer = _ask(client, "POST", base_url, json=bundle, headers={"Content-Type": _JSON})
-            stored = _location(answer) or self._find(client, base_url, wanted)
-        if stored is None:
-            raise EhrUnavailableError("the EHR did not say where it stored the assessment")
-        return stored
+        with self._lock:
+            now = self._elapsed()
+            if self._capability is None or now - self._known_at > _FRESH_SECONDS:
+                self._capability, self._known_at = self._asked(), now
+            return self._capability
 
-    def _find(self, client: httpx.Client, base_url: str, wanted: str) -> str | None:
-        """The assessment that carries our identifier, if the EHR holds it and can be searched.
-
-        What comes back is looked at: a server may ignore a search parameter and return everything.
-        """
-        url = f"{base_url}/RiskAssessment"
+    def _asked(self) -> Capability:
         try:
-            found = _ask(client, "GET", url, params={self._match.value: f"{URI_SYSTEM}|{wanted}"})
-        except EhrRefusedError:
-            return None  # no search here: the conditional create finds it
-        for entry in _entries(found):
-            resource = entry.get("resource")
-            if isinstance(resource, dict) and _carries(resource, wanted):
-                return f"RiskAssessment/{resource.get('id')}"
-        return None
+            answer = self.peer.ask("GET", "metadata", headers={"Accept": JSON})
+        except PeerRefusedError:
+            return Capability()
+        return capability_of(answer.document())
 
 
-def _carries(resource: dict[str, Any], wanted: str) -> bool:
-    identifiers = resource.get("identifier")
-    return isinstance(identifiers, list) and any(
-        isinstance(each, dict) and (each.get("system"), each.get("value")) == (URI_SYSTEM, wanted)
-        for each in identifiers
+class FhirGateway:
+    """Implements the EhrGateway port over HTTP."""
+
+    def __init__(self, ehrs: Mapping[str, Ehr]) -> None:
+        """By site; those whose write-back is off are refused."""
+        self._ehrs = ehrs
+
+    def write_back(self, write_back: WriteBack) -> Told:
+        """Tell the EHR once, however often called.
+
+        Raises:
+            UnknownEhrError, EhrRefusedError, CannotStoreError, OutcomeUnknownError
+            NothingToWriteBackError, ForeignAddressError, OversizedAnswerError
+            EhrUnavailableError
+        """
+        ehr = self._ehrs.get(write_back.site)
+        if ehr is None or not ehr.choices.is_on:
+            raise UnknownEhrError("the site has no FHIR server, or write-back is off")
+        try:
+            return _tell(ehr, write_back)
+        except PeerRefusedError as error:
+            raise EhrRefusedError(f"the EHR answered {error.status}") from error
+        except PeerUnavailableError as error:
+            raise EhrUnavailableError(str(error), retry_after=error.retry_after) from error
+
+
+def _tell(ehr: Ehr, write_back: WriteBack) -> Told:
+    capability = ehr.capability()
+    takes = capability.can_create if ehr.choices.trusts_statement else _anything
+    entries = entries_of(write_back, ehr.choices, takes)
+    is_whole = ehr.choices.style == "transaction" or (
+        ehr.choices.style == "auto" and capability.has_transaction is not False
+    )
+    wanted = {*ehr.choices.resources, *(["Provenance"] if ehr.choices.has_provenance else [])}
+    return Told(
+        ehr_id=tell(ehr.peer, entries, capability, is_whole=is_whole),
+        resource_types=tuple(str(each.resource["resourceType"]) for each in entries),
+        left_out=tuple(sorted(kind for kind in wanted if not takes(kind))),
     )
 
 
-def _location(answer: dict[str, Any]) -> str | None:
-    """Where the transaction's answer says that the assessment is."""
-    for entry in _entries(answer):
-        response = entry.get("response")
-        location = response.get("location") if isinstance(response, dict) else None
-        segments = str(location or "").split("/")
-        if "RiskAssessment" in segments[:-1]:
-            return f"RiskAssessment/{segments[segments.index('RiskAssessment') + 1]}"
-    return None
-
-
-def _entries(bundle: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = bundle.get("entry")
-    return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
-
-
-def _ask(client: httpx.Client, method: str, url: str, **request: Any) -> dict[str, Any]:
-    """One exchange; what may pass is operational, what will not is rejected."""
-    try:
-        answer = client.request(method, url, **request)
-    except httpx.HTTPError as error:
-        raise EhrUnavailableError(
-            "the EHR could not be reached, or did not answer in time"
-        ) from error
-    is_later = answer.status_code in _LATER or answer.is_server_error
-    if is_later and answer.status_code != httpx.codes.NOT_IMPLEMENTED:
-        raise EhrUnavailableError(f"the EHR answered {answer.status_code}")
-    if not answer.is_success:
-        raise EhrRefusedError(f"the EHR answered {answer.status_code}")
-    if not answer.content:
-        return {}
-    try:
-        found = answer.json()
-    except ValueError as error:
-        raise EhrUnavailableError("the EHR answered with something that is no JSON") from error
-    return found if isinstance(found, dict) else {}
+def _anything(_resource_type: str) -> bool:
+    return True

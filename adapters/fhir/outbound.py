@@ -1,34 +1,25 @@
-"""A decided prediction as FHIR: a RiskAssessment, the Device that made it, and their Provenance.
+"""What the EHR is told, as FHIR: the model, its assessment, notices of it, and where they come from.
 
-Two traps of R4 shape this. A bare decimal probability means a percentage by the definition and a
-fraction in the examples, so probabilities are ranges whose unit is `%`. A prediction without `when`
-means "over the whole life", so `when` is always there. Only risks are told: R4's RiskAssessment has
-no place for a forecast quantity.
+Knows in which order they are created and how each is found again. What is in them: `assessment.py`
+and `notices.py`.
 """
 
-from datetime import datetime
-from enum import StrEnum
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from adapters.fhir.codes import URIS
-from adapters.fhir.references import is_valid_id
-from adapters.fhir.release import RESOURCE_TYPES
+from adapters.fhir import notices
+from adapters.fhir.assessment import (
+    URI_SYSTEM,
+    device,
+    identifier,
+    is_risk,
+    provenance,
+    risk_assessment,
+)
+from adapters.sites.write_back import WriteBackChoices
 from clinical.errors import RejectedError
-from clinical.prediction.prediction import ModelFingerprint, Prediction
-from clinical.prediction.readout import Interval, Readout, ReadoutKind
 from clinical.review.writeback import WriteBack, may_be_written_back
-from clinical.timeline.code import Code, CodeSystem
 from clinical.timeline.identity import identity_of
-
-URI_SYSTEM = "urn:ietf:rfc:3986"
-"""The identifier system of identifiers that are themselves URIs: ours are `urn:uuid:…`."""
-_AI_ASSERTED = {
-    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
-    "code": "AIAST",
-    "display": "Artificial Intelligence asserted",
-}
-_PARTICIPANT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
 class NothingToWriteBackError(RejectedError):
@@ -37,209 +28,116 @@ class NothingToWriteBackError(RejectedError):
     code = "fhir.nothing_to_write_back"
 
 
-def identifier(prediction_id: UUID) -> str:
-    """Our identifier of the RiskAssessment of a prediction, within `URI_SYSTEM`."""
-    return f"urn:uuid:{prediction_id}"
+class CannotStoreError(RejectedError):
+    """The EHR says that it takes none of what the site wants it to be told."""
+
+    code = "ehr.cannot_store"
 
 
-class Match(StrEnum):
-    """The search by which a server finds what it already holds of ours; each resource carries both."""
-
-    IDENTIFIER = "identifier"
-    TAG = "_tag"  # for servers that cannot search these types by identifier
-
-    def query(self, value: str) -> str:
-        """The search for one of our identifiers, as `ifNoneExist` wants it."""
-        return f"{self.value}={URI_SYSTEM}|{value}"
+Takes = Callable[[str], bool]
+"""Whether the EHR takes new resources of a type."""
 
 
-def write_back_bundle(write_back: WriteBack, match: Match = Match.IDENTIFIER) -> dict[str, Any]:
-    """A transaction that creates the three resources, or finds them there.
+class Entry(NamedTuple):
+    """A resource on its way, the address under which the others refer to it, and how to find it."""
 
-    Each create is conditional on our own identifier, so that the same transaction sent twice adds
-    nothing the second time. A Provenance has no identifier: it is always found by its tag.
+    full_url: str
+    resource: dict[str, Any]
+    match: str  # the search that finds it where it is held: the content of `If-None-Exist`
+
+
+def entries_of(
+    write_back: WriteBack, choices: WriteBackChoices, takes: Takes = lambda _: True
+) -> list[Entry]:
+    """What is told, in the order in which it can be created; each refers only to what is before it.
+
+    Each carries our own identifier, as an identifier and as a tag, so that telling twice adds nothing.
+    A Provenance has no identifier: it is always found by its tag. What the EHR does not take is left
+    out, and the others then say in words what they would refer to.
 
     Raises:
-        NothingToWriteBackError
+        NothingToWriteBackError: nobody agreed, no risk was said, or none is high enough for a flag.
+        CannotStoreError
     """
     prediction, decision = write_back.prediction, write_back.decision
-    risks = [readout for readout in prediction.forecast.readouts if _is_risk(readout)]
+    risks = [readout for readout in prediction.forecast.readouts if is_risk(readout)]
     if not risks or not may_be_written_back(prediction, decision):
         raise NothingToWriteBackError("nothing that a clinician agreed with is a risk")
-    model = prediction.forecast.capsule.model
-    device_url = _urn("device", model.manifest_digest)
-    assessment_url = identifier(prediction.request.prediction_id)
-    provenance_url = _urn("provenance", assessment_url)
+    kinds = [kind for kind in choices.resources if takes(kind)]
+    if not kinds:
+        raise CannotStoreError("the EHR takes none of what the site wants it to be told")
+    model, made_by = _made_by(write_back, choices, takes)
+    url = identifier(prediction.request.prediction_id)
+    scene = notices.Scene(
+        write_back=write_back,
+        risks=risks,
+        made_by=made_by,
+        assessment=url if "RiskAssessment" in kinds else "",
+    )
+    told = [each for kind in kinds for each in _told(kind, url, scene, choices)]
+    if not told:
+        raise NothingToWriteBackError("no risk reaches the limit from which the site wants a flag")
+    # What others refer to comes first.
+    told.sort(key=lambda each: each.full_url != url)
+    if choices.has_provenance and takes("Provenance"):
+        told.append(_attested(write_back, told, made_by))
+    return [*model, *told]
+
+
+def _told(kind: str, url: str, scene: notices.Scene, choices: WriteBackChoices) -> Iterator[Entry]:
+    if kind == "RiskAssessment":
+        is_range = choices.probability == "range"
+        resource = risk_assessment(scene.write_back, scene.risks, scene.made_by, is_range=is_range)
+        yield _entry(url, resource, choices.match)
+        return
+    for name, resource in notices.TELL[kind](scene, choices):
+        urn = _urn(kind.lower(), f"{url}|{name}")
+        resource["identifier"] = [{"system": URI_SYSTEM, "value": urn}]
+        yield _entry(urn, resource, choices.match)
+
+
+def transaction(entries: Sequence[Entry]) -> dict[str, Any]:
+    """All of it in one exchange: the server stores the whole, or nothing."""
     return {
         "resourceType": "Bundle",
         "type": "transaction",
         "entry": [
-            _create(device_url, _device(model, device_url), match.query(device_url)),
-            _create(
-                assessment_url,
-                _risk_assessment(write_back, risks, device_url),
-                match.query(assessment_url),
-            ),
-            _create(
-                provenance_url,
-                _provenance(write_back, assessment_url, device_url),
-                Match.TAG.query(provenance_url),
-            ),
+            {
+                "fullUrl": each.full_url,
+                "resource": each.resource,
+                "request": {
+                    "method": "POST",
+                    "url": each.resource["resourceType"],
+                    "ifNoneExist": each.match,
+                },
+            }
+            for each in entries
         ],
     }
 
 
-def _is_risk(readout: Readout) -> bool:
-    return readout.kind is ReadoutKind.PROBABILITY and readout.estimate is not None
+def _made_by(
+    write_back: WriteBack, choices: WriteBackChoices, takes: Takes
+) -> tuple[list[Entry], dict[str, str]]:
+    """The model as a Device and a reference to it; its name alone where the EHR takes no Device."""
+    model = write_back.prediction.forecast.capsule.model
+    if not takes("Device"):
+        return [], {"type": "Device", "display": f"{model.name} {model.version}"}
+    url = _urn("device", model.manifest_digest)
+    return [_entry(url, device(model, url), choices.match)], {"reference": url}
+
+
+def _attested(write_back: WriteBack, told: Sequence[Entry], made_by: dict[str, str]) -> Entry:
+    url = _urn("provenance", identifier(write_back.prediction.request.prediction_id))
+    resource = provenance(write_back, [each.full_url for each in told], made_by)
+    return _entry(url, resource, "_tag")
+
+
+def _entry(url: str, resource: dict[str, Any], match: str) -> Entry:
+    tag = {"system": URI_SYSTEM, "code": url}
+    resource["meta"] = {**resource.get("meta", {}), "tag": [tag]}
+    return Entry(url, resource, f"{match}={URI_SYSTEM}|{url}")
 
 
 def _urn(kind: str, name: str) -> str:
     return f"urn:uuid:{identity_of(f'{kind}|{name}')}"
-
-
-def _create(full_url: str, resource: dict[str, Any], if_none_exist: str) -> dict[str, Any]:
-    resource["meta"] = {
-        **resource.get("meta", {}),
-        "tag": [{"system": URI_SYSTEM, "code": full_url}],
-    }
-    return {
-        "fullUrl": full_url,
-        "resource": resource,
-        "request": {
-            "method": "POST",
-            "url": resource["resourceType"],
-            "ifNoneExist": if_none_exist,
-        },
-    }
-
-
-def _device(model: ModelFingerprint, url: str) -> dict[str, Any]:
-    return {
-        "resourceType": "Device",
-        "identifier": [{"system": URI_SYSTEM, "value": url}],
-        "status": "active",
-        "deviceName": [{"name": model.name, "type": "model-name"}],
-        "type": {"text": "Artificial intelligence model"},
-        "version": [
-            {"value": model.version},
-            {"type": {"text": "SHA-256 of the model's manifest"}, "value": model.manifest_digest},
-        ],
-    }
-
-
-def _risk_assessment(write_back: WriteBack, risks: list[Readout], device: str) -> dict[str, Any]:
-    prediction, decision = write_back.prediction, write_back.decision
-    model = prediction.forecast.capsule.model
-    assessment: dict[str, Any] = {
-        "resourceType": "RiskAssessment",
-        "meta": {"security": [_AI_ASSERTED]},
-        "identifier": [
-            {"system": URI_SYSTEM, "value": identifier(prediction.request.prediction_id)}
-        ],
-        "status": "final",
-        "method": {"text": f"{model.name} {model.version}"},
-        "subject": {"reference": write_back.patient_reference},
-        "occurrenceDateTime": _moment(prediction.request.as_of),
-        "performer": {"reference": device},
-        "prediction": [_risk(prediction, readout) for readout in risks],
-    }
-    basis = _basis(write_back)
-    if basis:
-        assessment["basis"] = basis
-    if decision.note:
-        assessment["note"] = [
-            {
-                "authorString": decision.decided_by,
-                "time": _moment(decision.decided_at),
-                "text": decision.note,
-            }
-        ]
-    return assessment
-
-
-def _risk(prediction: Prediction, readout: Readout) -> dict[str, Any]:
-    as_of, horizon = prediction.request.as_of, readout.horizon
-    widest = max(readout.intervals, key=lambda interval: interval.level)
-    return {
-        "outcome": _concept(readout.code, readout.name),
-        "probabilityRange": {"low": _percent(widest.low), "high": _percent(widest.high)},
-        # A Period without an end is one that is not over: until discharge.
-        "whenPeriod": {"start": _moment(as_of + horizon.start)}
-        | ({} if horizon.end is None else {"end": _moment(as_of + horizon.end)}),
-        "rationale": _rationale(readout, widest),
-    }
-
-
-def _rationale(readout: Readout, interval: Interval) -> str:
-    """The numbers in words, with their unit: the range alone does not say what it covers."""
-    assert readout.estimate is not None
-    return (
-        f"Estimated probability {_hundredfold(readout.estimate):g} percent; the range is the "
-        f"{_hundredfold(interval.level):g} percent interval. All values are percentages. "
-        f"Calibration: {readout.calibration_id or 'none'}."
-    )
-
-
-def _hundredfold(fraction: float) -> float:
-    return round(100 * min(max(fraction, 0.0), 1.0), 4)
-
-
-def _percent(fraction: float) -> dict[str, Any]:
-    return {
-        "value": _hundredfold(fraction),
-        "unit": "%",
-        "system": URIS[CodeSystem.UCUM],
-        "code": "%",
-    }
-
-
-def _concept(code: Code | None, name: str) -> dict[str, Any]:
-    concept: dict[str, Any] = {"text": name}
-    if code is not None and code.system != CodeSystem.TEXT:
-        known = code.system if isinstance(code.system, CodeSystem) else None
-        uri = URIS.get(known) if known else code.system
-        if uri and ":" in uri:
-            coding = {"system": uri, "code": code.value}
-            concept["coding"] = [coding | ({"display": code.display} if code.display else {})]
-    return concept
-
-
-def _basis(write_back: WriteBack) -> list[dict[str, str]]:
-    """The records on which the estimates lean, where they are the EHR's own."""
-    found = []
-    for reference in write_back.basis:
-        record_type, _, record_id = reference.partition("/")
-        is_theirs = not record_id.startswith("sha256-") and is_valid_id(record_id)
-        if record_type in RESOURCE_TYPES and is_theirs:
-            found.append({"reference": reference})
-    return found
-
-
-def _provenance(write_back: WriteBack, assessment: str, device: str) -> dict[str, Any]:
-    decision = write_back.decision
-    provenance: dict[str, Any] = {
-        "resourceType": "Provenance",
-        "meta": {"security": [_AI_ASSERTED]},
-        "target": [{"reference": assessment}],
-        "recorded": _moment(decision.decided_at),
-        "reason": [{"coding": [_AI_ASSERTED]}],
-        "agent": [
-            {"type": _participant("assembler", "Assembler"), "who": {"reference": device}},
-            {
-                "type": _participant("verifier", "Verifier"),
-                "who": {"type": "Practitioner", "display": decision.decided_by},
-            },
-        ],
-    }
-    sources = [{"role": "source", "what": reference} for reference in _basis(write_back)]
-    if sources:
-        provenance["entity"] = sources
-    return provenance
-
-
-def _participant(code: str, display: str) -> dict[str, Any]:
-    return {"coding": [{"system": _PARTICIPANT, "code": code, "display": display}]}
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, quote
 
 from adapters.egress.errors import PeerRefusedError
 from adapters.egress.peer import Answer, Peer
+from adapters.fhir.assessment import URI_SYSTEM
 from adapters.fhir.client import UnknownEhrError
-from adapters.fhir.outbound import URI_SYSTEM
 from adapters.fhir.source import ACCEPT, FHIR_JSON, fetched
 from adapters.fhir.subscription import Reader
 from adapters.sites.subscriptions import StaticHeader, Subscription

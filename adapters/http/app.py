@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from adapters.http import (
     audit,
     health,
+    keys,
     ledger,
     notices,
     plans,
@@ -46,6 +47,7 @@ def create_app(deps: WebDependencies) -> FastAPI:
         plans,
         audit,
         ledger,
+        keys,
         health,
     ):
         app.include_router(room.routes)

@@ -110,7 +110,7 @@ class WebDependencies:
 
     `free_disk` says how many bytes are free where the data folder is; `registry` holds measures of
     what was made before the app. `census` counts what is stored, by name, for the metrics. `parse_callback` raises a
-    RejectedError where the bytes are no callback. `model_fingerprint` raises
+    RejectedError where the bytes are no callback. `public_keys` are JWKs. `model_fingerprint` raises
     ModelUnavailableError.
     """
 
@@ -142,6 +142,7 @@ class WebDependencies:
         default_factory=dict
     )
     """By site and name of the subscription."""
+    public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 

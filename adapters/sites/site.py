@@ -5,6 +5,7 @@ from msgspec import Struct, field
 from adapters.sites.peers import Fhir
 from adapters.sites.secret import Secret
 from adapters.sites.subscriptions import Subscription
+from adapters.sites.write_back import WriteBackChoices
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,3 +19,4 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     webhook_secrets: tuple[Secret, ...] = ()
     nabla_connect_secrets: tuple[Secret, ...] = ()
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    write_back: WriteBackChoices = field(default_factory=WriteBackChoices)

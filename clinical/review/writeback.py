@@ -20,6 +20,15 @@ class WriteBack:
     basis: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the EHR was told: its id of the main thing, the types of all, and those it does not take."""
+
+    ehr_id: str
+    resource_types: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
 def may_be_written_back(prediction: Prediction, decision: Decision) -> bool:
     """Only what a clinician agreed with, and only if something was said, leaves this service."""
     agreed = decision.verdict in {Verdict.AGREE, Verdict.AGREE_WITH_CHANGES}

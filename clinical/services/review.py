@@ -1,6 +1,6 @@
 """J3: a clinician claims a review and decides."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,12 +14,12 @@ from clinical.services.ports import Clock, Identities, OpenUnitOfWork, UnitOfWor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewService:
-    """Moves reviews; `is_write_back_on` is the site's choice and off unless it says otherwise."""
+    """Moves reviews; `writes_back` are the sites whose EHR is told what was decided, none unless said."""
 
     open_unit_of_work: OpenUnitOfWork
     clock: Clock
     identities: Identities
-    is_write_back_on: bool = False
+    writes_back: Collection[str] = ()
 
     def claim(self, review_id: UUID, act: Act, *, expected_version: int) -> Review:
         """Take the review for the actor, or extend the actor's lease.
@@ -84,7 +84,7 @@ class ReviewService:
                 verdict=verdict,
             )
             uow.reviews.add_decision(decision)
-            if self.is_write_back_on and may_be_written_back(prediction, decision):
+            if may_be_written_back(prediction, decision) and self._is_told(uow, review):
                 self._owe_write_back(uow, review_id, act)
             uow.commit()
         return review, decision
@@ -123,6 +123,11 @@ class ReviewService:
                 version=review.version,
                 **refs,
             )
+        )
+
+    def _is_told(self, uow: UnitOfWork, review: Review) -> bool:
+        return bool(self.writes_back) and (
+            uow.timelines.patient(review.patient_id).site in self.writes_back
         )
 
     def _owe_write_back(self, uow: UnitOfWork, review_id: UUID, act: Act) -> None:

@@ -12,6 +12,12 @@ from clinical.services.ports import Clock, EhrGateway, Identities, OpenUnitOfWor
 from clinical.timeline.timeline import Timeline
 
 
+class RecalledError(RejectedError):
+    """What was decided about was recalled since: it is not told before somebody has decided anew."""
+
+    code = "writeback.recalled"
+
+
 class UndecidedError(RejectedError):
     """Nothing is told to the EHR before a clinician has decided."""
 
@@ -31,7 +37,7 @@ class WriteBackService:
         """Write back the decided prediction; returns the EHR's id of it.
 
         Raises:
-            UndecidedError, EhrUnavailableError
+            UndecidedError, RecalledError, EhrUnavailableError
             TakenOverError: somebody else has the message; the EHR is told once all the same.
         """
         with self.open_unit_of_work() as uow:
@@ -39,6 +45,8 @@ class WriteBackService:
             decision = uow.reviews.decision(review_id)
             if decision is None:
                 raise UndecidedError("the review has no decision")
+            if uow.recalls.relooks([review_id]):
+                raise RecalledError("what was decided about was recalled")
             patient = uow.timelines.patient(review.patient_id)
             prediction = uow.predictions.get(review.prediction_id)
             write_back = WriteBack(
@@ -48,21 +56,23 @@ class WriteBackService:
                 decision=decision,
                 basis=_basis(prediction, uow.timelines.of(review.patient_id)),
             )
-        ehr_id = self.ehr.write_back(write_back)
+        told = self.ehr.write_back(write_back)
         with self.open_unit_of_work() as uow:
             uow.outbox.done(message)
-            uow.reviews.note_written_back(review_id, ehr_id, self.clock.now())
+            uow.reviews.note_written_back(review_id, told.ehr_id, self.clock.now())
             uow.audit_log.append(
                 act.sealing(
                     self.identities.new(),
                     AuditKind.WRITEBACK_DONE,
                     self.identities.salt(),
-                    {"ehr_id": ehr_id},
+                    {"ehr_id": told.ehr_id},
                     review=review_id,
+                    told=",".join(told.resource_types),
+                    left_out=",".join(told.left_out),
                 )
             )
             uow.commit()
-        return ehr_id
+        return told.ehr_id
 
 
 def _basis(prediction: Prediction, timeline: Timeline) -> tuple[str, ...]:

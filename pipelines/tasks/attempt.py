@@ -14,6 +14,7 @@ from uuid import UUID
 from opentelemetry.trace import SpanKind
 
 from adapters import telemetry
+from adapters.egress.peer import REQUEST_ID
 from adapters.operations import tracing
 from adapters.operations.metrics import Unwatched, WatchesWork
 from clinical.audit.entry import Act, AuditKind
@@ -78,11 +79,14 @@ def attempt(bench: Bench, message_id: UUID, *, takes_over: bool = True) -> Outco
         return Outcome.NOTHING_TO_DO
     act = Act(actor=ACTOR, at=started_at, request_id=str(message_id))
     bench.watch.began(str(message_id))
+    asking_for = REQUEST_ID.set(act.request_id)
     try:
         with heartbeat(bench.open_unit_of_work, message, bench.lease):
             outcome, error = _traced(bench, message, act)
     except TakenOverError as late:
         outcome, error = Outcome.REFUSED, late
+    finally:
+        REQUEST_ID.reset(asking_for)
     seconds = (bench.clock.now() - started_at).total_seconds()
     bench.watch.attempted(str(message_id), message.kind.value, outcome.value, seconds)
     _say(message, outcome, error, duration_ms=round(1000 * seconds, 1))

@@ -28,6 +28,7 @@ from clinical.audit.checkpoint import SignatureKind
 from tests.chaos.postgres import Postgres
 from tests.journeys.ehr import Ehr
 from tests.rabbitmq import RabbitMq
+from tests.sites import write_sites_file
 from tests.stack import Started, free_ports, is_live, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,6 @@ class Stage:
             "CLINICAL_WEBHOOK_SECRETS": json.dumps({SITE: [SECRET]}),
             "CLINICAL_LEASE_SECONDS": str(LEASE_SECONDS),
             "CLINICAL_WORKER_CONCURRENCY": "2",
-            "CLINICAL_IS_WRITE_BACK_ON": "true",
             "CLINICAL_LEDGER_KEY": base64.b64encode(bytes(range(32))).decode(),
         }
 
@@ -79,7 +79,9 @@ class Stage:
         """Start everything and wait until it works."""
         self.settings["CLINICAL_LEDGER_WITNESSES"] = json.dumps([self._witness_key()])
         self.ehr.__enter__()
-        self.settings["CLINICAL_EHR_BASE_URLS"] = json.dumps({SITE: self.ehr.url})
+        self.settings["CLINICAL_SITES_FILE"] = str(
+            write_sites_file(self.folder, SITE, self.ehr.url)
+        )
         self.start("model")
         self.postgres.start()
         upgrade(self.postgres.url())

@@ -18,6 +18,7 @@ from clinical.timeline.patient import PatientRef
 from pipelines.samples import demo_bundles
 from tests.journeys.ehr import Ehr
 from tests.journeys.visitor import Clinician, deliver
+from tests.sites import write_sites_file
 from tests.stack import Started, free_ports, up, wait_until
 
 SITE = "ward"
@@ -57,8 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, ehr: Ehr) -> Iterator[Running
     settings = {
         "CLINICAL_MODEL_PORT": str(model_port),
         "CLINICAL_WEBHOOK_SECRETS": json.dumps({SITE: [SECRET]}),
-        "CLINICAL_IS_WRITE_BACK_ON": "true",
-        "CLINICAL_EHR_BASE_URLS": json.dumps({SITE: ehr.url}),
+        "CLINICAL_SITES_FILE": str(write_sites_file(folder, SITE, ehr.url)),
     }
     with up(folder, settings) as (started, web_url):
         with EmbeddedPostgres(folder / "data" / "postgres") as server:

@@ -23,8 +23,8 @@ from clinical.subscription.plan import subscription_id_of
 from clinical.subscription.state import SubscriptionState
 from clinical.timeline.event import EventKind
 from clinical.timeline.patient import PatientRef
+from tests.hospital import CLIENT_ID, Hospital, hospital, topic
 from tests.journeys.bundles import observation, patient
-from tests.sekmet import CLIENT_ID, Sekmet, sekmet, topic
 from tests.stack import CLINICAL, free_ports, up, wait_until
 
 pytestmark = pytest.mark.integration
@@ -54,7 +54,7 @@ class Place:
     """A hospital, and what is needed to run our service beside it."""
 
     folder: Path
-    ehr: Sekmet
+    ehr: Hospital
     settings: dict[str, str]
 
     def command(self, *arguments: str) -> str:
@@ -105,10 +105,10 @@ class Serving:
 
 @contextmanager
 def a_place(folder: Path, content: str) -> Iterator[Place]:
-    web_port, ehr_port = free_ports(2)
+    (web_port,) = free_ports(1)
     keys = KeyRing(folder / "data" / "secrets" / "signing_keys", SystemClock())
     keys.ensure("RS384")
-    with sekmet(folder / "ehr", ehr_port, jwks=keys.jwks()) as ehr:
+    with hospital(folder / "ehr", keys.jwks()) as ehr:
         sites = folder / "sites.toml"
         sites.write_text(
             SITES.format(

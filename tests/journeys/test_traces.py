@@ -19,6 +19,7 @@ from tests.journeys.conftest import PASSWORD, SECRET, SITE
 from tests.journeys.ehr import Ehr
 from tests.journeys.visitor import Clinician, deliver
 from tests.receiver import TraceReceiver
+from tests.sites import write_sites_file
 from tests.stack import CLINICAL, free_ports, up, wait_until
 
 pytestmark = pytest.mark.integration
@@ -44,8 +45,7 @@ def test_one_delivery_is_one_trace_to_the_review_and_the_sign_off_is_linked_to_i
     with TraceReceiver() as receiver, Ehr() as ehr:
         settings = {
             "CLINICAL_WEBHOOK_SECRETS": json.dumps({SITE: [SECRET]}),
-            "CLINICAL_IS_WRITE_BACK_ON": "true",
-            "CLINICAL_EHR_BASE_URLS": json.dumps({SITE: ehr.url}),
+            "CLINICAL_SITES_FILE": str(write_sites_file(tmp_path, SITE, ehr.url)),
             "CLINICAL_TRACES_ENDPOINT": receiver.url,
             "CLINICAL_WORKER_METRICS_PORT": str(metrics_port),
         }

@@ -9,13 +9,13 @@ from uuid import UUID
 import httpx
 import pytest
 
-from adapters.fhir.client import FhirGateway
 from clinical.prediction.prediction import Prediction
 from clinical.prediction.request import PredictionRequest
 from clinical.review.decision import Decision, Verdict
 from clinical.review.writeback import WriteBack
 from clinical.services.ports import EhrGateway, EhrUnavailableError
 from clinical.timeline.timeline import Timeline
+from tests.adapters.fhir.ehrs import gateway_to
 from tests.clinical.builders import PATIENT, event
 from tests.fakes import NOON, FakeEhr, FakeModelServer
 
@@ -52,6 +52,8 @@ class FhirServer:
         if self.is_away:
             return httpx.Response(503)
         if request.method == "GET":
+            if "identifier" not in request.url.params:
+                return httpx.Response(200, json={"resourceType": "CapabilityStatement"})
             wanted = request.url.params["identifier"].split("|")[1]
             found = [r for r in self.stored.values() if _identifier(r) == wanted]
             return httpx.Response(200, json={"entry": [{"resource": r} for r in found]})
@@ -94,18 +96,20 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
         yield Edge(fake, fake)
     else:
         server = FhirServer()
-        transport = httpx.MockTransport(server)
-        yield Edge(FhirGateway({"north": "http://ehr/fhir"}, transport=transport), server)
+        yield Edge(gateway_to(httpx.MockTransport(server)), server)
 
 
 def test_telling_twice_stores_once_and_answers_the_same(edge: Edge) -> None:
     first = edge.gateway.write_back(_write_back())
-    assert first.startswith("RiskAssessment/")
+    assert first.ehr_id.startswith("RiskAssessment/")
     assert edge.gateway.write_back(_write_back()) == first
 
 
 def test_another_decision_is_another_assessment(edge: Edge) -> None:
-    assert edge.gateway.write_back(_write_back(1)) != edge.gateway.write_back(_write_back(2))
+    assert (
+        edge.gateway.write_back(_write_back(1)).ehr_id
+        != edge.gateway.write_back(_write_back(2)).ehr_id
+    )
 
 
 def test_an_ehr_that_is_away_says_so_and_can_be_told_later(edge: Edge) -> None:
@@ -113,4 +117,4 @@ def test_an_ehr_that_is_away_says_so_and_can_be_told_later(edge: Edge) -> None:
     with pytest.raises(EhrUnavailableError):
         edge.gateway.write_back(_write_back())
     edge.switch.is_away = False
-    assert edge.gateway.write_back(_write_back()).startswith("RiskAssessment/")
+    assert edge.gateway.write_back(_write_back()).ehr_id.startswith("RiskAssessment/")

@@ -9,7 +9,7 @@ from clinical.prediction.memory import Answered, PatientMemory
 from clinical.prediction.plan import PlanComparison, PlanQuestion
 from clinical.prediction.prediction import Forecast, ModelFingerprint
 from clinical.prediction.request import PredictionRequest
-from clinical.review.writeback import WriteBack
+from clinical.review.writeback import Told, WriteBack
 from clinical.services.delivery import Delivery, Reading
 from clinical.timeline.timeline import Timeline
 
@@ -99,8 +99,8 @@ class PlanModel(Protocol):
 class EhrGateway(Protocol):
     """The EHR as something that can be told."""
 
-    def write_back(self, write_back: WriteBack) -> str:
-        """Tell the EHR once, however often called; returns the EHR's id of what it stored.
+    def write_back(self, write_back: WriteBack) -> Told:
+        """Tell the EHR once, however often called.
 
         Raises:
             EhrUnavailableError

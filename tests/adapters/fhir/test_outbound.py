@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.fhir.outbound import NothingToWriteBackError, write_back_bundle
+from adapters.fhir.outbound import NothingToWriteBackError, entries_of, transaction
 from adapters.fhir.release import resource_class
+from adapters.sites.write_back import WriteBackChoices
 from clinical.prediction.abstention import Abstention, AbstentionReason
 from clinical.prediction.horizon import UNTIL_DISCHARGE, Horizon
 from clinical.prediction.prediction import Capsule, Forecast, ModelFingerprint, Prediction
@@ -84,6 +85,13 @@ def write_back(*readouts: Readout, verdict: Verdict = Verdict.AGREE, **changes: 
     return replace(made, **changes)
 
 
+EVERYTHING = ("RiskAssessment", "Task", "Flag", "Communication")
+
+
+def write_back_bundle(told: WriteBack, **choices: Any) -> dict[str, Any]:
+    return transaction(entries_of(told, WriteBackChoices(**choices)))
+
+
 def resources(bundle: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {entry["resource"]["resourceType"]: entry["resource"] for entry in bundle["entry"]}
 
@@ -125,6 +133,67 @@ def test_the_window_the_data_cut_and_the_basis_are_stated() -> None:
     assert assessment["prediction"][0]["outcome"]["coding"][0]["system"] == "http://snomed.info/sct"
 
 
+@pytest.mark.parametrize("probability", ["range", "decimal"])
+@pytest.mark.parametrize("takes_device", [True, False])
+@pytest.mark.parametrize("kinds", [EVERYTHING, *[(each,) for each in EVERYTHING]])
+def test_whatever_a_site_wants_is_valid_r4_for_both_judges(
+    kinds: tuple[str, ...], takes_device: bool, probability: str
+) -> None:
+    choices = WriteBackChoices(resources=kinds, probability=probability)  # type: ignore[arg-type]
+    entries = entries_of(
+        write_back(risk(), risk(0.001, 0.0, 1.0)),
+        choices,
+        lambda kind: takes_device or kind != "Device",
+    )
+    assert {each.resource["resourceType"] for each in entries} == {
+        *kinds,
+        "Provenance",
+        *(["Device"] if takes_device else []),
+    }
+    for resource in (transaction(entries), *(each.resource for each in entries)):
+        text = json.dumps(resource)
+        resource_class(resource["resourceType"]).model_validate_json(text)
+        assert list(fhirkit.validate(text)) == []
+
+
+def test_a_decimal_is_a_percentage_and_says_so_in_words() -> None:
+    """ras-2: at most 100, and nobody can take 30 for a fraction."""
+    said = resources(write_back_bundle(write_back(risk(0.3)), probability="decimal"))
+    (prediction,) = said["RiskAssessment"]["prediction"]
+    assert prediction["probabilityDecimal"] == 30
+    assert prediction["qualitativeRisk"] == {"text": "30 percent"}
+    assert "All values are percentages" in prediction["rationale"]
+
+
+def test_a_flag_is_raised_from_the_sites_limit_on_and_stands_as_long_as_the_window() -> None:
+    low, high = risk(0.1, 0.05, 0.2), risk(0.4, 0.3, 0.5)
+    entries = entries_of(write_back(low, high), WriteBackChoices(resources=("Flag",), flag_at=0.3))
+    (flag,) = [each.resource for each in entries if each.resource["resourceType"] == "Flag"]
+    assert flag["period"]["end"] == "2024-03-31T08:00:00.000+00:00"
+    assert "40 percent" in flag["code"]["text"]
+
+
+def test_where_no_risk_is_high_enough_for_a_flag_nothing_is_told() -> None:
+    with pytest.raises(NothingToWriteBackError):
+        entries_of(write_back(risk(0.1)), WriteBackChoices(resources=("Flag",), flag_at=0.3))
+
+
+def test_a_task_points_at_the_assessment_or_says_it_in_words() -> None:
+    both = resources(write_back_bundle(write_back(), resources=("Task", "RiskAssessment")))
+    alone = resources(write_back_bundle(write_back(), resources=("Task",)))
+    assert both["Task"]["focus"]["reference"] == "urn:uuid:00000000-0000-0000-0000-000000000005"
+    assert "focus" not in alone["Task"]
+    assert "30 percent" in alone["Task"]["description"]
+    assert both["Task"]["owner"]["display"] == "dr.who"
+
+
+def test_a_communication_says_number_interval_source_and_who_agreed() -> None:
+    said = resources(write_back_bundle(write_back(), resources=("Communication",)))
+    words = " ".join(each["contentString"] for each in said["Communication"]["payload"])
+    for expected in ("30 percent", "90 percent interval", "small 1", "2024-03-01", "dr.who agreed"):
+        assert expected in words
+
+
 def test_a_risk_until_discharge_is_a_period_that_is_not_over_and_valid() -> None:
     said = resources(write_back_bundle(write_back(replace(risk(), horizon=UNTIL_DISCHARGE))))
     text = json.dumps(said["RiskAssessment"])
@@ -145,6 +214,8 @@ def test_everything_asserted_by_ai_is_labelled_and_the_verifier_is_named() -> No
     assert said["RiskAssessment"]["performer"]["reference"] == urls["Device"]
     assert provenance["target"] == [{"reference": urls["RiskAssessment"]}]
     assert human["who"]["display"] == "dr.who"
+    assert device["role"][0]["coding"][0]["code"] == "Artificial-Intelligence"
+    assert said["Device"]["type"]["coding"][0]["code"] == "Artificial-Intelligence"
     assert human["type"]["coding"][0]["code"] == "verifier"
 
 

@@ -108,7 +108,7 @@ def world(
         intake=Intake(**outside, readers={Door.FHIR: reader}),  # type: ignore[arg-type]
         predictions=PredictionService(**outside, models=models),  # type: ignore[arg-type]
         replays=ReplayService(open_unit_of_work=open_unit_of_work, models=models, planner=models),  # type: ignore[arg-type]
-        reviews=ReviewService(**outside, is_write_back_on=True),  # type: ignore[arg-type]
+        reviews=ReviewService(**outside, writes_back={"north"}),  # type: ignore[arg-type]
         write_back=WriteBackService(**outside, ehr=ehr),  # type: ignore[arg-type]
         audit=AuditService(open_unit_of_work=open_unit_of_work, clock=frozen_clock),
     )

@@ -1,5 +1,6 @@
 """J2 and J3: a question is answered once, and decided by one clinician, with everything remembered."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -177,9 +178,17 @@ def test_a_clinician_claims_decides_and_the_ehr_is_told_once(world: World, revie
     )
 
 
-def test_write_back_is_off_unless_the_site_wants_it_and_needs_agreement(
+def test_nothing_is_owed_to_an_ehr_whose_site_did_not_turn_write_back_on(
     world: World, review_id: UUID
 ) -> None:
+    elsewhere = replace(world.reviews, writes_back={"south"})
+    elsewhere.claim(review_id, world.act(), expected_version=1)
+    elsewhere.sign(review_id, world.act(), expected_version=2, verdict=Verdict.AGREE)
+    with world.open_unit_of_work() as uow:
+        assert uow.outbox.pending() == 0
+
+
+def test_write_back_needs_agreement(world: World, review_id: UUID) -> None:
     world.reviews.claim(review_id, world.act(), expected_version=1)
     world.reviews.sign(review_id, world.act(), expected_version=2, verdict=Verdict.DISAGREE)
     with world.open_unit_of_work() as uow:

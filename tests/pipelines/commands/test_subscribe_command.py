@@ -10,8 +10,7 @@ from typer.testing import CliRunner, Result
 from adapters.clock import SystemClock
 from adapters.egress.keys import KeyRing
 from pipelines.cli import app
-from tests.sekmet import CLIENT_ID, Sekmet, sekmet, topic
-from tests.stack import free_ports
+from tests.hospital import CLIENT_ID, Hospital, hospital, topic
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +36,7 @@ proof = {{ kind = "hub", handshake_token = "a token" }}
 class Operator:
     """Somebody at the command line of a site beside a hospital."""
 
-    def __init__(self, ehr: Sekmet) -> None:
+    def __init__(self, ehr: Hospital) -> None:
         self.ehr = ehr
 
     def run(self, *arguments: str) -> Result:
@@ -60,8 +59,7 @@ def operator(
     monkeypatch.setenv("CLINICAL_SITES_FILE", str(tmp_path / "sites.toml"))
     monkeypatch.setenv("CLINICAL_PUBLIC_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("COLUMNS", "220")
-    (port,) = free_ports(1)
-    with sekmet(tmp_path / "ehr", port, jwks=keys.jwks()) as ehr:
+    with hospital(tmp_path / "ehr", keys.jwks()) as ehr:
         ehr.put(topic(TOPIC, "Observation"))
         text_of = SITES.format(url=ehr.url, client_id=CLIENT_ID, topic=TOPIC)
         (tmp_path / "sites.toml").write_text(text_of)

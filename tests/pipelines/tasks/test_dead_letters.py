@@ -117,7 +117,10 @@ def test_the_dead_queue_is_emptied_only_once_its_letters_are_stored(
     def refuse(_letters: Sequence[DeadLetter]) -> None:
         raise CannotStoreError
 
-    with open_line(app) as line, Connection(broker.url) as connection:
+    with (
+        open_line(app) as line,
+        Connection(broker.url, transport_options={"confirm_publish": True}) as connection,
+    ):
         producer = connection.Producer(routing_key=DEAD_QUEUE)
         for body in (_body(str(uuid4())), b"Anna Bell", b"Anna Bell"):
             producer.publish(
