@@ -108,7 +108,7 @@ def a_place(folder: Path, content: str) -> Iterator[Place]:
     (web_port,) = free_ports(1)
     keys = KeyRing(folder / "data" / "secrets" / "signing_keys", SystemClock())
     keys.ensure("RS384")
-    with hospital(folder / "ehr", keys.jwks()) as ehr:
+    with hospital(folder / "ehr", {"keys": keys.public()}) as ehr:
         sites = folder / "sites.toml"
         sites.write_text(
             SITES.format(

@@ -59,7 +59,7 @@ def operator(
     monkeypatch.setenv("CLINICAL_SITES_FILE", str(tmp_path / "sites.toml"))
     monkeypatch.setenv("CLINICAL_PUBLIC_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("COLUMNS", "220")
-    with hospital(tmp_path / "ehr", keys.jwks()) as ehr:
+    with hospital(tmp_path / "ehr", {"keys": keys.public()}) as ehr:
         ehr.put(topic(TOPIC, "Observation"))
         text_of = SITES.format(url=ehr.url, client_id=CLIENT_ID, topic=TOPIC)
         (tmp_path / "sites.toml").write_text(text_of)
