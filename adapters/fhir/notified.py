@@ -24,7 +24,6 @@ HANDSHAKE = "handshake"
 """That of a handshake without a body."""
 GONE = "gone"
 """That of an answer that says that there is no such record."""
-_STATUS_ONLY = (Reason.UNKNOWN_RESOURCE_TYPE.value, Reason.ENTRY_WITHOUT_RESOURCE.value)
 
 
 class NotificationReader:
@@ -48,8 +47,7 @@ class NotificationReader:
         reading.notification = told.notification
         # What only names a record is to be read, not set aside; the status is no record at all.
         reading.quarantined = [
-            *(each for each in reading.quarantined if each.reason_code not in _STATUS_ONLY),
-            *(each for each in reading.quarantined if _is_wrong_all_the_same(each)),
+            *(each for each in reading.quarantined if not _is_told(each, told)),
             *(_quarantined(each, delivery) for each in told.complaints),
         ]
         reading.counts[f"notification:{told.notification.kind.value}"] += 1
@@ -106,9 +104,12 @@ def _withdrawn(delivery: Delivery) -> Withdrawn:
     )
 
 
-def _is_wrong_all_the_same(record: Quarantined) -> bool:
-    is_status = record.position == "entry[0]"
-    return record.reason_code == Reason.UNKNOWN_RESOURCE_TYPE.value and not is_status
+def _is_told(record: Quarantined, told: Told) -> bool:
+    """Whether what the strict lane could not read was understood as part of the notification."""
+    if record.reason_code == Reason.UNKNOWN_RESOURCE_TYPE.value:
+        return record.position == "entry[0]"
+    is_named = record.position in told.named_at
+    return record.reason_code == Reason.ENTRY_WITHOUT_RESOURCE.value and is_named
 
 
 def _quarantined(complaint: Complaint, delivery: Delivery) -> Quarantined:

@@ -6,7 +6,7 @@ to another server is followed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,8 @@ class Told:
 
     notification: Notification
     complaints: tuple[Complaint, ...] = ()
+    named_at: frozenset[str] = frozenset()
+    """The positions of entries that only name a record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,13 @@ class _Event:
     focus: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Carried:
+    sent: set[RecordRef] = field(default_factory=set)
+    deleted: set[RecordRef] = field(default_factory=set)
+    named: list[RecordRef] = field(default_factory=list)
+
+
 class Reader:
     """Reads notifications of one site's subscriptions; `bases` are the addresses of its FHIR server."""
 
@@ -91,8 +100,11 @@ class Reader:
         is_eventful = kind in (NotificationKind.EVENTS, NotificationKind.REPLAY)
         happened: tuple[Happened, ...] = ()
         needs_query = False
+        named_at: set[str] = set()
         if is_eventful:
-            happened, needs_query = self._happened(status, entries[1:], complaints)
+            happened, needs_query = self._happened(
+                status, self._carried(bundle, complaints, named_at), complaints
+            )
         total = _number(status.total)
         if status.total is not None and total is None:
             complaints.append(_complaint("entry[0]", "the number of events is no whole number"))
@@ -109,6 +121,7 @@ class Reader:
                 error_codes=_error_codes(status.errors),
             ),
             complaints=tuple(complaints),
+            named_at=frozenset(named_at),
         )
 
     def read_status(self, answer: Json, name: str) -> Notification | None:
@@ -143,10 +156,10 @@ class Reader:
         return ref.record_id
 
     def _happened(
-        self, status: _Status, entries: Sequence[Json], complaints: list[Complaint]
+        self, status: _Status, carried: "_Carried", complaints: list[Complaint]
     ) -> tuple[tuple[Happened, ...], bool]:
         """The events with what is to be read of each; whether something is said to have changed, not what."""
-        sent, deleted, named = self._carried(entries, complaints)
+        sent, deleted, named = carried.sent, carried.deleted, carried.named
         happened: list[Happened] = []
         is_blind = not status.events and not sent and not named and not deleted
         for each in status.events:
@@ -167,29 +180,34 @@ class Reader:
             happened.append(Happened(unread=others))
         return tuple(happened), is_blind
 
-    def _carried(
-        self, entries: Sequence[Json], complaints: list[Complaint]
-    ) -> tuple[set[RecordRef], set[RecordRef], list[RecordRef]]:
-        """The records that entries hold, those that they say were deleted, and those they only name."""
-        sent: set[RecordRef] = set()
-        deleted: set[RecordRef] = set()
-        named: list[RecordRef] = []
-        for index, entry in enumerate(entries, start=1):
+    def _carried(self, bundle: Json, complaints: list[Complaint], named_at: set[str]) -> "_Carried":
+        """What the entries after the status hold, say was deleted, or only name."""
+        carried = _Carried()
+        entries = bundle.get("entry")
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            if index == 0 or not isinstance(entry, dict):
+                continue
             resource = entry.get("resource")
             if isinstance(resource, dict):
-                sent.add(RecordRef(str(resource.get("resourceType")), str(resource.get("id"))))
+                kind, record_id = resource.get("resourceType"), resource.get("id")
+                carried.sent.add(RecordRef(str(kind), str(record_id)))
                 continue
             request = entry.get("request")
             request = request if isinstance(request, dict) else {}
-            reference = _text(entry.get("fullUrl")) or _text(request.get("url"))
-            if not reference:
+            # A create is requested at its type, and a fullUrl may be a URN: either may name the record.
+            said = [_text(entry.get("fullUrl")), _text(request.get("url"))]
+            ref = next((ref for each in said if (ref := self.target(each))), None)
+            if not any(said):
                 continue
-            if request.get("method") == "DELETE":
-                if (ref := self.target(reference)) is not None:
-                    deleted.add(ref)
-            elif (ref := self._named(reference, f"entry[{index}]", complaints)) is not None:
-                named.append(ref)
-        return sent, deleted, named
+            position = f"entry[{index}]"
+            named_at.add(position)
+            if ref is None:
+                complaints.append(_foreign(position))
+            elif request.get("method") == "DELETE":
+                carried.deleted.add(ref)
+            elif ref.record_type in _READABLE:
+                carried.named.append(ref)
+        return carried
 
     def _named(
         self, reference: str, position: str, complaints: list[Complaint]
@@ -197,13 +215,7 @@ class Reader:
         """The record to be read; None where it is not ours to read, or carries no event by design."""
         ref = self.target(reference)
         if ref is None:
-            complaints.append(
-                Complaint(
-                    position=position,
-                    reason=Reason.FOREIGN_REFERENCE,
-                    detail="the reference is to another server, or to no record: it is not followed",
-                )
-            )
+            complaints.append(_foreign(position))
         return ref if ref is not None and ref.record_type in _READABLE else None
 
     def target(self, reference: str) -> RecordRef | None:
@@ -330,3 +342,11 @@ def _objects(value: object) -> list[Json]:
 
 def _complaint(position: str, detail: str) -> Complaint:
     return Complaint(position=position, reason=Reason.WRONG_TYPE, detail=detail)
+
+
+def _foreign(position: str) -> Complaint:
+    return Complaint(
+        position=position,
+        reason=Reason.FOREIGN_REFERENCE,
+        detail="the reference is to another server, or to no record: it is not followed",
+    )

@@ -7,21 +7,18 @@ status is.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
-from uuid import UUID
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import BaseModel
 
 from adapters.http.bodies import read_limited, require_json
 from adapters.http.dependencies import Given, WebDependencies
 from adapters.http.errors import UnknownSiteError
 from adapters.http.gate import Gate
 from adapters.http.proofs import Shown
-from adapters.http.schemas import problems
+from adapters.http.schemas import DeliveryReceipt, problems
 from clinical.audit.entry import Act
 from clinical.services.delivery import Delivery, Door
-from clinical.services.intake import ErasedDeliveryError
 
 _REFUSALS = problems(400, 401, 404, 413, 415, 503)
 _FHIR_JSON = "application/fhir+json"
@@ -35,13 +32,6 @@ _RAW_BODY = {
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
 
 routes = APIRouter(prefix="/v1/fhir/{site}/subscriptions", tags=["webhooks"])
-
-
-class NotificationReceipt(BaseModel):
-    """The notification is held, or what it tells of was erased here and is not taken in again."""
-
-    status: Literal["accepted", "erased"]
-    delivery_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +66,7 @@ Notified = Annotated[Proven, Depends(_from_subscription)]
 @routes.post("/{name}", responses=_REFUSALS, openapi_extra=_RAW_BODY)
 async def notify(
     site: str, name: Name, proven: Notified, request: Request, given: Given
-) -> NotificationReceipt:
+) -> DeliveryReceipt:
     """Take in a notification: a Bundle with its status, a resource, or nothing but word of a change.
 
     Handshakes and heartbeats are answered alike. The same bytes again get the same answer; other
@@ -95,7 +85,7 @@ async def notify_resource(
     proven: Notified,
     request: Request,
     given: Given,
-) -> NotificationReceipt:
+) -> DeliveryReceipt:
     """Take in one resource as R4's rest-hook with a payload sends it."""
     context = {"type": resource_type, "id": resource_id}
     return await _accept(request, given, site, name, proven, context)
@@ -110,7 +100,7 @@ async def notify_deletion(
     proven: Notified,
     request: Request,
     given: Given,
-) -> NotificationReceipt:
+) -> DeliveryReceipt:
     """Take in word that a resource was deleted, as HAPI FHIR sends it where it is told to."""
     context = {"type": resource_type, "id": resource_id, "method": "DELETE"}
     return await _accept(request, given, site, name, proven, context)
@@ -123,7 +113,7 @@ async def _accept(
     name: str,
     proven: Proven,
     context: dict[str, str],
-) -> NotificationReceipt:
+) -> DeliveryReceipt:
     gate: Gate = request.app.state.gate
     return await gate.run(
         _take_in, request, given, site, proven.body, {**context, "subscription": name}
@@ -132,7 +122,7 @@ async def _accept(
 
 def _take_in(
     request: Request, given: WebDependencies, site: str, body: bytes, context: dict[str, str]
-) -> NotificationReceipt:
+) -> DeliveryReceipt:
     now = given.clock.now()
     delivery = Delivery(
         delivery_id=given.identities.new(),
@@ -149,13 +139,11 @@ def _take_in(
         at=now,
         request_id=str(request.scope.get("clinical_request_id", "")),
     )
-    try:
-        receipt = given.intake.receive(delivery.named(_sender_id(delivery)), act)
-    except ErasedDeliveryError:
-        # The refusal is in the log. The EHR did nothing wrong, and is to go on telling us.
-        return NotificationReceipt(status="erased", delivery_id=None)
+    receipt = given.intake.receive(delivery.named(_sender_id(delivery)), act)
     request.app.state.metrics.delivered(Door.FHIR_NOTIFICATION.value, is_new=receipt.is_new)
-    return NotificationReceipt(status="accepted", delivery_id=receipt.delivery_id)
+    return DeliveryReceipt(
+        delivery_id=receipt.delivery_id, digest=receipt.digest, status="accepted"
+    )
 
 
 def _sender_id(delivery: Delivery) -> str:

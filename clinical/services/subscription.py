@@ -6,7 +6,6 @@ state says what is due, and the sweep owes it again.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -281,9 +280,7 @@ class SubscriptionService:
         )
         # By its bytes: whoever is told the same again has it already, and nothing else is refused.
         named = delivery.named(f"{fetched.asked}@sha256:{delivery.digest}")
-        # What was erased since is not taken in again, and that is no failure of the EHR's.
-        with suppress(RejectedError):
-            self.receive(named, act)
+        self.receive(named, act)
 
 
 def _gone_context(fetched: Fetched, ref: RecordRef) -> dict[str, str]:

@@ -106,6 +106,34 @@ def test_an_event_whose_record_was_left_out_of_a_full_notification_is_to_be_read
     assert [each.unread for each in said(content).happened] == [(O1,), ()]
 
 
+def test_entries_that_name_nothing_are_set_aside() -> None:
+    torn = {"response": {"status": "200"}}
+    content = bundle(parameters(numbers=["1"], focuses=["Observation/o1"]), torn)
+    content["entry"].append(5)
+    assert reasons(read(content)) == [
+        ("entry[1]", "fhir.entry_without_resource"),
+        ("entry[2]", "fhir.entry_without_resource"),
+    ]
+
+
+def test_a_created_record_is_named_by_its_full_url_and_an_updated_one_by_its_request() -> None:
+    created = {
+        **named("Observation/o1", "POST"),
+        "request": {"method": "POST", "url": "Observation"},
+    }
+    updated = {
+        **named("Observation/o2"),
+        "fullUrl": "urn:uuid:6c0d6a52-6d3c-4c0e-9e0e-0b6f2f0e9f57",
+    }
+    reading = read(bundle(parameters(numbers=["1"]), created, updated))
+    assert reading.notification is not None
+    assert [ref for each in reading.notification.happened for ref in each.unread] == [
+        O1,
+        RecordRef("Observation", "o2"),
+    ]
+    assert reading.quarantined == []
+
+
 def test_a_deleted_record_is_not_read_again() -> None:
     content = bundle(
         parameters(numbers=["1"], focuses=["Observation/o1"]), named("Observation/o1", "DELETE")

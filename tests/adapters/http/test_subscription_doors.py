@@ -241,16 +241,6 @@ def test_html_is_refused(doors: Doors) -> None:
     assert answer.status_code == 415
 
 
-def test_what_was_erased_is_not_taken_in_again_and_the_ehr_is_told_no_error(doors: Doors) -> None:
-    first = doors.post("static", authorization=TOKEN)
-    with doors.engine.begin() as connection:
-        connection.execute(text("SET session_replication_role = replica"))
-        connection.execute(text("UPDATE deliveries SET erased_at = now(), digest = '', body = ''"))
-    again = doors.post("static", authorization=TOKEN)
-    assert first.status_code == again.status_code == 200
-    assert again.json() == {"status": "erased", "delivery_id": None}
-
-
 def test_a_flood_of_heartbeats_is_stored_and_owes_nothing_but_to_be_read(doors: Doors) -> None:
     for number in range(100):
         body = encoded(bundle(parameters("heartbeat", total=str(number))))
