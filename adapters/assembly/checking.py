@@ -10,8 +10,10 @@ from adapters.assembly.sites import (
     public_keys_url,
     sites,
 )
+from adapters.assembly.subscribing import subscribed
 from adapters.clock import SystemClock
 from adapters.egress.keys import KeyRing, SigningKey
+from adapters.egress.peer import Peer
 from adapters.fhir import checking
 from adapters.fhir.checking import Finding
 from adapters.http.signatures import StandardWebhooks
@@ -19,6 +21,7 @@ from adapters.settings import Settings
 from adapters.sites.peers import SmartBackend
 from adapters.sites.site import Site
 from clinical.errors import ClinicalError, NotFoundError
+from clinical.subscription.notification import Standing
 
 
 class UnknownSiteNameError(NotFoundError):
@@ -56,6 +59,7 @@ def check(name: str) -> Iterator[Finding]:
             return
         try:
             yield from checking.check(peer, site.write_back)
+            yield from _subscriptions(name, site, peer, settings)
         finally:
             peer.close()
 
@@ -80,6 +84,7 @@ def _parts(site: Site) -> list[str]:
         *(["webhooks"] if site.webhook_secrets else []),
         *(["Nabla Connect"] if site.nabla_connect_secrets else []),
         *(["FHIR server"] if site.fhir is not None else []),
+        *(["subscriptions"] if site.subscriptions else []),
         *(["write-back"] if site.fhir is not None and site.write_back.is_on else []),
     ]
 
@@ -111,3 +116,22 @@ def _proof(site: Site, keys: KeyRing, settings: Settings) -> Iterator[Finding]:
         yield Finding(
             None, "our key", f"{key.kid}; register /.well-known/jwks.json of this service"
         )
+
+
+def _subscriptions(name: str, site: Site, peer: Peer, settings: Settings) -> Iterator[Finding]:
+    """Whether each is made, and how the EHR says it is."""
+    server = subscribed({name: site}, {name: peer}, SystemClock(), settings.public_url).server
+    for each in site.subscriptions:
+        where = f"subscription {each}"
+        try:
+            found = server.find(name, each)
+            told = server.status(name, each, found) if found else None
+        except ClinicalError as error:
+            yield Finding(False, where, checking.in_words(error))
+            continue
+        standing = told.standing if told is not None else None
+        if standing is None:
+            yield Finding(None, where, "not found at the EHR: `clinical subscribe create` makes it")
+        else:
+            is_up = standing in (Standing.ACTIVE, Standing.REQUESTED)
+            yield Finding(is_up, where, f"the EHR says that it is {standing.value}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import Engine
 
 from adapters.assembly.subscribing import all_of, plan_of
-from adapters.db.subscriptions import SqlHubSecrets
+from adapters.db.hub_secrets import SqlHubSecrets
 from adapters.http.dependencies import VerifyNotification
 from adapters.http.proofs import (
     BodySignatureCheck,

@@ -14,8 +14,9 @@ from adapters.clock import SystemClock, TimeOrderedIdentities
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.egress.peer import Peer
 from adapters.fhir.source import FhirSource
-from adapters.fhir.subscribing import Channel, FhirSubscriptions, Key
+from adapters.fhir.subscribing import FhirSubscriptions, Key
 from adapters.fhir.subscription import Reader
+from adapters.fhir.subscription_forms import Channel
 from adapters.settings import Settings
 from adapters.sites.site import Site
 from adapters.sites.subscriptions import HubSignature, Subscription

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     Connection,
-    Engine,
     RowMapping,
     and_,
     delete,
@@ -23,7 +22,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from adapters.db.errors import translating
 from adapters.db.subscription_tables import (
     heard_events,
     hub_secrets,
@@ -37,7 +35,6 @@ from clinical.subscription.notification import RecordRef, Standing
 from clinical.subscription.plan import subscription_id_of
 from clinical.subscription.state import SubscriptionState
 
-_NUM_HUB_SECRETS = 2  # both are good while they rotate
 _AS_THEY_ARE = tuple(
     each.name
     for each in fields(SubscriptionState)
@@ -220,49 +217,6 @@ class SqlSubscriptions:
     def forget_events(self, before: datetime) -> None:
         """Keep no ids that were heard before this."""
         self._connection.execute(delete(heard_events).where(heard_events.c.heard_at < before))
-
-
-class SqlHubSecrets:
-    """Implements the port `HubSecrets`, in transactions of its own."""
-
-    def __init__(self, engine: Engine) -> None:
-        """Nothing is connected yet."""
-        self._engine = engine
-
-    def known(self, subscription_id: UUID) -> list[bytes]:
-        """Those that may sign, the newest first; raises StorageUnavailableError."""
-        query = (
-            select(hub_secrets.c.secret)
-            .where(hub_secrets.c.subscription_id == subscription_id)
-            .order_by(hub_secrets.c.learned_at.desc(), hub_secrets.c.secret)
-            .limit(_NUM_HUB_SECRETS)
-        )
-        with translating(), self._engine.connect() as connection:
-            return [bytes(each) for each in connection.execute(query).scalars()]
-
-    def learn(self, subscription_id: UUID, secret: bytes, at: datetime) -> None:
-        """Remember one; the one before the last is forgotten. Raises StorageUnavailableError."""
-        added = upsert(hub_secrets).values(
-            subscription_id=subscription_id, secret=secret, learned_at=at
-        )
-        kept = (
-            select(hub_secrets.c.secret)
-            .where(hub_secrets.c.subscription_id == subscription_id)
-            .order_by(hub_secrets.c.learned_at.desc(), hub_secrets.c.secret)
-            .limit(_NUM_HUB_SECRETS)
-        )
-        with translating(), self._engine.begin() as connection:
-            connection.execute(
-                added.on_conflict_do_update(
-                    index_elements=["subscription_id", "secret"], set_={"learned_at": at}
-                )
-            )
-            connection.execute(
-                delete(hub_secrets).where(
-                    hub_secrets.c.subscription_id == subscription_id,
-                    hub_secrets.c.secret.not_in(kept),
-                )
-            )
 
 
 def _is_it(subscription_id: UUID, ref: RecordRef) -> Any:

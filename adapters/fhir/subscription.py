@@ -5,14 +5,22 @@ athenahealth). Counters are strings, integers or decimals, whatever the server w
 to another server is followed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 
 from adapters.fhir import kinds
 from adapters.fhir.errors import Reason
 from adapters.fhir.references import is_valid_id
+from adapters.fhir.subscription_status import (
+    Json,
+    Status,
+    error_codes,
+    moment,
+    number,
+    objects,
+    status_of,
+    text,
+)
 from clinical.subscription.notification import (
     Happened,
     Notification,
@@ -21,10 +29,6 @@ from clinical.subscription.notification import (
     Standing,
 )
 
-Json = Mapping[str, Any]
-
-STATUS_TYPES = ("Parameters", "SubscriptionStatus")
-_HIGHEST = 2**63 - 1
 _READABLE = frozenset({kind.__name__ for kind in kinds.READ} | {"Medication"})
 _KINDS = {kind.value: kind for kind in NotificationKind}
 _STANDINGS = {
@@ -56,25 +60,6 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Status:
-    """A status in one form, whichever it came in."""
-
-    kind: str
-    standing: str
-    subscription: str
-    total: Any
-    events: Sequence["_Event"]
-    errors: Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Event:
-    event_id: str
-    number: Any
-    focus: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Carried:
     sent: set[RecordRef] = field(default_factory=set)
     deleted: set[RecordRef] = field(default_factory=set)
@@ -90,9 +75,9 @@ class Reader:
 
     def read(self, bundle: Json, name: str) -> Told | None:
         """What the Bundle's status says of the subscription of this name; None where it has no status."""
-        entries = _objects(bundle.get("entry"))
+        entries = objects(bundle.get("entry"))
         first = entries[0].get("resource") if entries else None
-        status = _status(first) if isinstance(first, dict) else None
+        status = status_of(first) if isinstance(first, dict) else None
         if status is None:
             return None
         complaints: list[Complaint] = []
@@ -105,7 +90,7 @@ class Reader:
             happened, needs_query = self._happened(
                 status, self._carried(bundle, complaints, named_at), complaints
             )
-        total = _number(status.total)
+        total = number(status.total)
         if status.total is not None and total is None:
             complaints.append(_complaint("entry[0]", "the number of events is no whole number"))
         return Told(
@@ -117,8 +102,8 @@ class Reader:
                 total=total,
                 happened=happened,
                 needs_query=needs_query,
-                stated_at=_moment(bundle.get("timestamp")),
-                error_codes=_error_codes(status.errors),
+                stated_at=moment(bundle.get("timestamp")),
+                error_codes=error_codes(status.errors),
             ),
             complaints=tuple(complaints),
             named_at=frozenset(named_at),
@@ -128,19 +113,19 @@ class Reader:
         """What `$status` answers: a searchset with one status, or the status alone."""
         found = answer
         if answer.get("resourceType") == "Bundle":
-            resources = [each.get("resource") for each in _objects(answer.get("entry"))]
-            named = [each for each in resources if isinstance(each, dict) and _status(each)]
+            resources = [each.get("resource") for each in objects(answer.get("entry"))]
+            named = [each for each in resources if isinstance(each, dict) and status_of(each)]
             found = named[0] if named else {}
         told = self.read({"entry": [{"resource": found}]}, name)
         return told.notification if told is not None else None
 
-    def _kind(self, status: _Status, complaints: list[Complaint]) -> NotificationKind:
+    def _kind(self, status: Status, complaints: list[Complaint]) -> NotificationKind:
         kind = _KINDS.get(status.kind)
         if kind is None:
             complaints.append(_complaint("entry[0]", "the type of the notification is not known"))
         return kind or NotificationKind.EVENTS  # nothing is lost where it is looked at as one
 
-    def _subscription_id(self, status: _Status, complaints: list[Complaint]) -> str:
+    def _subscription_id(self, status: Status, complaints: list[Complaint]) -> str:
         if not status.subscription:
             return ""
         ref = self.target(status.subscription)
@@ -156,15 +141,15 @@ class Reader:
         return ref.record_id
 
     def _happened(
-        self, status: _Status, carried: "_Carried", complaints: list[Complaint]
+        self, status: Status, carried: "_Carried", complaints: list[Complaint]
     ) -> tuple[tuple[Happened, ...], bool]:
         """The events with what is to be read of each; whether something is said to have changed, not what."""
         sent, deleted, named = carried.sent, carried.deleted, carried.named
         happened: list[Happened] = []
         is_blind = not status.events and not sent and not named and not deleted
         for each in status.events:
-            number = _number(each.number)
-            if number is None and each.number is not None:
+            counted = number(each.number)
+            if counted is None and each.number is not None:
                 complaints.append(_complaint("entry[0]", "an event number is no whole number"))
             unread: tuple[RecordRef, ...] = ()
             if each.focus:
@@ -173,7 +158,7 @@ class Reader:
                 unread = (ref,) if ref is not None and is_open else ()
             elif not sent and not named and not deleted:
                 is_blind = True
-            happened.append(Happened(number=number, event_id=each.event_id, unread=unread))
+            happened.append(Happened(number=counted, event_id=each.event_id, unread=unread))
         known = {ref for each in happened for ref in each.unread}
         others = tuple(ref for ref in named if ref not in known | sent | deleted)
         if others:
@@ -195,7 +180,7 @@ class Reader:
             request = entry.get("request")
             request = request if isinstance(request, dict) else {}
             # A create is requested at its type, and a fullUrl may be a URN: either may name the record.
-            said = [_text(entry.get("fullUrl")), _text(request.get("url"))]
+            said = [text(entry.get("fullUrl")), text(request.get("url"))]
             ref = next((ref for each in said if (ref := self.target(each))), None)
             if not any(said):
                 continue
@@ -230,114 +215,6 @@ class Reader:
         if len(segments) != 2 or not segments[0].isalpha() or not segments[0].isascii():
             return None
         return RecordRef(*segments) if is_valid_id(segments[1]) else None
-
-
-def _status(resource: Json) -> _Status | None:
-    if resource.get("resourceType") == "SubscriptionStatus":
-        return _of_status(resource)
-    if resource.get("resourceType") == "Parameters":
-        return _of_parameters(resource)
-    return None
-
-
-def _of_status(resource: Json) -> _Status:
-    return _Status(
-        kind=_text(resource.get("type")),
-        standing=_text(resource.get("status")),
-        subscription=_reference(resource.get("subscription")),
-        total=resource.get("eventsSinceSubscriptionStart"),
-        events=[
-            _Event(
-                event_id=_text(each.get("id")),
-                number=each.get("eventNumber"),
-                focus=_reference(each.get("focus")),
-            )
-            for each in _objects(resource.get("notificationEvent"))
-        ],
-        errors=_objects(resource.get("error")),
-    )
-
-
-def _of_parameters(resource: Json) -> _Status | None:
-    """Parameters whose names are those of a status, in kebab case or, as some write them, in camel case."""
-    parameters = _objects(resource.get("parameter"))
-    single = {_kebab(each.get("name")): _value(each) for each in parameters}
-    if not {"subscription", "type"} & single.keys():
-        return None
-    return _Status(
-        kind=_text(single.get("type")),
-        standing=_text(single.get("status")),
-        subscription=_reference(single.get("subscription")),
-        total=single.get("events-since-subscription-start"),
-        events=[
-            _of_parts(each)
-            for each in parameters
-            if _kebab(each.get("name")) == "notification-event"
-        ],
-        errors=[_value(each) for each in parameters if each.get("name") == "error"],
-    )
-
-
-def _of_parts(parameter: Json) -> _Event:
-    parts = {_kebab(part.get("name")): _value(part) for part in _objects(parameter.get("part"))}
-    return _Event(
-        event_id=_text(parameter.get("id")),
-        number=parts.get("event-number"),
-        focus=_reference(parts.get("focus")),
-    )
-
-
-def _value(parameter: Json) -> Any:
-    return next((value for key, value in parameter.items() if key.startswith("value")), None)
-
-
-def _kebab(name: object) -> str:
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in _text(name))
-
-
-def _number(value: object) -> int | None:
-    """A counter in any of the forms seen: text, integer, or a decimal without a fraction."""
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdecimal():
-        text = value.strip()
-        value = int(text) if len(text) < 20 else -1
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return int(value) if is_whole and 0 <= value <= _HIGHEST else None  # type: ignore[operator, call-overload]
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(_text(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else None
-
-
-def _error_codes(errors: Sequence[Any]) -> tuple[str, ...]:
-    """Codes of the status's errors; what they say in words may name patients."""
-    found = [
-        _text(coding.get("code"))
-        for error in errors
-        if isinstance(error, dict)
-        for coding in _objects(error.get("coding"))
-    ]
-    plain = [code for code in found if is_valid_id(code)]
-    if errors and not plain:
-        return ("unspecified",)
-    return tuple(dict.fromkeys(plain))
-
-
-def _reference(value: object) -> str:
-    return _text(value.get("reference")) if isinstance(value, dict) else _text(value)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _objects(value: object) -> list[Json]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _complaint(position: str, detail: str) -> Complaint:

@@ -13,8 +13,9 @@ from adapters.egress.errors import ForeignAddressError, PeerRefusedError, Unread
 from adapters.egress.peer import Bounds, Peer
 from adapters.fhir.client import UnknownEhrError
 from adapters.fhir.source import FhirSource
-from adapters.fhir.subscribing import Channel, FhirSubscriptions, NoPublicUrlError, resource_of
+from adapters.fhir.subscribing import FhirSubscriptions
 from adapters.fhir.subscription import Reader
+from adapters.fhir.subscription_forms import Channel, NoPublicUrlError, resource_of
 from adapters.sites.secret import Secret
 from adapters.sites.subscriptions import HubSignature, StaticHeader, Subscription
 from clinical.services.ports import NoLongerHeldError, UnsupportedByEhrError

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from standardwebhooks import Webhook
 
 from adapters.clock import SystemClock
-from adapters.db.subscriptions import SqlHubSecrets
+from adapters.db.hub_secrets import SqlHubSecrets
 from adapters.http.app import create_app
 from adapters.http.proofs import (
     BodySignatureCheck,

@@ -108,3 +108,14 @@ def test_what_cannot_be_done_is_refused_by_name(
 
 def test_a_site_without_subscriptions_is_said_to_have_none(operator: Operator) -> None:
     assert operator.run("status", "elsewhere").exit_code != 0
+
+
+def test_the_check_of_a_site_tells_of_its_subscriptions(operator: Operator) -> None:
+    def told() -> str:
+        output = CliRunner().invoke(app, ["site", "check", "harbour"]).output
+        (line,) = [line for line in output.splitlines() if "subscription labs" in line]
+        return line
+
+    assert "clinical subscribe create" in told()
+    operator.say("create", "harbour", "labs")
+    assert "the EHR says that it is" in told()
