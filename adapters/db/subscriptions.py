@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     RowMapping,
     and_,
@@ -76,6 +77,11 @@ class SqlSubscriptions:
         query = select(subscriptions).order_by(subscriptions.c.site, subscriptions.c.name)
         return [_state(row) for row in self._connection.execute(query).mappings()]
 
+    def idle(self) -> list[SubscriptionState]:
+        """Those for which nobody asks the EHR at this moment, by the database's clock."""
+        rows = self._connection.execute(select(subscriptions).where(_is_free())).mappings()
+        return [_state(row) for row in rows]
+
     def save(self, state: SubscriptionState) -> None:
         """Keep a state that was held; raises NotFoundError."""
         changed = self._connection.execute(
@@ -95,12 +101,10 @@ class SqlSubscriptions:
 
     def begin_work(self, subscription_id: UUID, lease: timedelta) -> bool:
         """Be the only one who asks the EHR for it, by the database's clock."""
-        now = func.statement_timestamp()
-        is_free = or_(subscriptions.c.busy_until.is_(None), subscriptions.c.busy_until <= now)
         changed = self._connection.execute(
             update(subscriptions)
-            .where(subscriptions.c.subscription_id == subscription_id, is_free)
-            .values(busy_until=now + lease)
+            .where(subscriptions.c.subscription_id == subscription_id, _is_free())
+            .values(busy_until=func.statement_timestamp() + lease)
         )
         return changed.rowcount > 0
 
@@ -219,7 +223,12 @@ class SqlSubscriptions:
         self._connection.execute(delete(heard_events).where(heard_events.c.heard_at < before))
 
 
-def _is_it(subscription_id: UUID, ref: RecordRef) -> Any:
+def _is_free() -> ColumnElement[bool]:
+    is_over = subscriptions.c.busy_until <= func.statement_timestamp()
+    return or_(subscriptions.c.busy_until.is_(None), is_over)
+
+
+def _is_it(subscription_id: UUID, ref: RecordRef) -> ColumnElement[bool]:
     return and_(
         unread_records.c.subscription_id == subscription_id,
         tuple_(unread_records.c.record_type, unread_records.c.record_id)

@@ -8,11 +8,10 @@ state says what is due, and the sweep owes it again.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 from uuid import UUID
 
 from clinical.audit.entry import Act
-from clinical.errors import ClinicalError, NotFoundError, OperationalError, RejectedError
+from clinical.errors import ClinicalError, OperationalError, RejectedError
 from clinical.services.delivery import Delivery, Door, Quarantined
 from clinical.services.following import Following
 from clinical.services.messages import Message
@@ -23,10 +22,12 @@ from clinical.services.ports import (
     Identities,
     NoLongerHeldError,
     OpenUnitOfWork,
+    Receive,
     SubscriptionServer,
     Unread,
     UnsupportedByEhrError,
 )
+from clinical.subscription.counting import ranges_of
 from clinical.subscription.notification import RecordRef, Standing
 from clinical.subscription.plan import SubscriptionPlan
 from clinical.subscription.state import Due, SubscriptionState
@@ -38,13 +39,8 @@ _NOT_THERE_YET = timedelta(seconds=30)  # an EHR may notify before its readers s
 _MOST_MISSES = 3
 _MOST_REFUSALS = 7
 _EVENTS_AT_ONCE = 1000
+_MOST_EVENTS = 10_000  # more are better queried for
 _EVENT_IDS_KEPT = timedelta(days=8)  # athenahealth replays its dead letters for seven days
-
-
-class Receive(Protocol):
-    """Stores bytes and owes that they are understood."""
-
-    def __call__(self, delivery: Delivery, act: Act) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +66,7 @@ class SubscriptionService:
             return 0
         now, owed = self.clock.now(), 0
         with self.open_unit_of_work() as uow:
-            for state in uow.subscriptions.all():
+            for state in uow.subscriptions.idle():
                 plan = self.plans.get(state.subscription_id)
                 has_reads = uow.subscriptions.has_due_reads(state.subscription_id)
                 if plan is not None and state.due(plan, now, num_unread=int(has_reads)):
@@ -82,23 +78,33 @@ class SubscriptionService:
     def fetch(self, subscription_id: UUID, act: Act, *, message: Message | None = None) -> None:
         """Do what is due, unless somebody else is at it.
 
-        What the EHR does not do now is due again after a pause that the state remembers, and what it
-        refuses is set aside by name: the message is done either way.
+        What the EHR does not do now is due again after a pause that the state remembers: the message
+        is done either way.
         """
         plan = self.plans.get(subscription_id)
-        with self.open_unit_of_work() as uow:
-            is_ours = plan is not None and uow.subscriptions.begin_work(subscription_id, _LEASE)
-            if message is not None:
-                uow.outbox.done(message)
-            uow.commit()
-        if plan is None or not is_ours:
-            return
-        try:
-            self._do_all(plan, act)
-        finally:
+        if plan is not None and self._begin(plan):
+            try:
+                self._do_all(plan, act)
+            except Exception:
+                self._move(plan, act, _failed(ClinicalError()), how="broken")
+                raise
+            finally:
+                self._end(plan)
+        if message is not None:
             with self.open_unit_of_work() as uow:
-                uow.subscriptions.end_work(subscription_id)
+                uow.outbox.done(message)
                 uow.commit()
+
+    def _begin(self, plan: SubscriptionPlan) -> bool:
+        with self.open_unit_of_work() as uow:
+            is_ours = uow.subscriptions.begin_work(plan.subscription_id, _LEASE)
+            uow.commit()
+        return is_ours
+
+    def _end(self, plan: SubscriptionPlan) -> None:
+        with self.open_unit_of_work() as uow:
+            uow.subscriptions.end_work(plan.subscription_id)
+            uow.commit()
 
     def _do_all(self, plan: SubscriptionPlan, act: Act) -> None:
         steps: Mapping[Due, Callable[[SubscriptionPlan, Act], None]] = {
@@ -116,7 +122,7 @@ class SubscriptionService:
                 steps[due](plan, act)
             except NoLongerHeldError:
                 self._move(plan, act, _gone, how=due.value)
-            except (OperationalError, RejectedError) as error:
+            except ClinicalError as error:
                 self._move(plan, act, _failed(error), how=due.value)
                 return
         if wanted:
@@ -146,14 +152,15 @@ class SubscriptionService:
 
     def _ask_events(self, plan: SubscriptionPlan, act: Act) -> None:
         state, asked_at = self._state(plan), self.clock.now()
+        missing = state.count.overdue(asked_at - plan.patience)
+        if plan.queries and sum(gap.num_missing for gap in missing) > _MOST_EVENTS:
+            self._move(plan, act, lambda state, at: state.owing_query(at), how=Due.EVENTS.value)
+            return
         try:
-            for gap in state.count.overdue(asked_at - plan.patience):
-                for first in range(gap.first, gap.last + 1, _EVENTS_AT_ONCE):
-                    last = min(first + _EVENTS_AT_ONCE - 1, gap.last)
-                    fetched = self.server.events(plan.site, plan.name, state.ehr_id, first, last)
-                    context = {"subscription": plan.name}
-                    self._store(plan, fetched, Door.FHIR_NOTIFICATION, act, context)
-                    self._go_on(plan)
+            for first, last in ranges_of(missing, most=_MOST_EVENTS, at_once=_EVENTS_AT_ONCE):
+                fetched = self.server.events(plan.site, plan.name, state.ehr_id, first, last)
+                self._store(plan, fetched, Door.FHIR_NOTIFICATION, act, {"subscription": plan.name})
+                self._go_on(plan)
         except UnsupportedByEhrError:
             self._move(plan, act, lambda state, _: state.without_events(), how=Due.EVENTS.value)
             return
@@ -198,10 +205,7 @@ class SubscriptionService:
 
     def _state(self, plan: SubscriptionPlan) -> SubscriptionState:
         with self.open_unit_of_work() as uow:
-            state = uow.subscriptions.find(plan.subscription_id)
-        if state is None:
-            raise NotFoundError("the subscription was never heard of")
-        return state
+            return uow.subscriptions.hold(plan.site, plan.name, self.clock.now())
 
     def _move(
         self,

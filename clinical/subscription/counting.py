@@ -4,7 +4,7 @@ Numbers count the events of one subscription from its beginning, without holes (
 Backport 1.1, "Event numbers"); notifications come in any order, and more than once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -103,3 +103,13 @@ def _bounded(gaps: list[Gap]) -> tuple[Gap, ...]:
     sought = [gap for gap in gaps if gap.given_up_at is None] or gaps
     oldest = min(gap.found_at for gap in sought)
     return (Gap(first=gaps[0].first, last=gaps[-1].last, found_at=oldest),)
+
+
+def ranges_of(gaps: Sequence[Gap], *, most: int, at_once: int) -> Iterator[tuple[int, int]]:
+    """What to ask for in one go, both ends included; no more than `most` events in all."""
+    left = most
+    for gap in gaps:
+        last = min(gap.last, gap.first + left - 1)
+        for first in range(gap.first, last + 1, at_once):
+            yield first, min(first + at_once - 1, last)
+        left -= min(left, gap.num_missing)

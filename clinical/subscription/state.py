@@ -241,7 +241,7 @@ class SubscriptionState:
         return plan.is_ours and is_down and (is_whole or not plan.queries)
 
     def _wants_renewal(self, plan: SubscriptionPlan, at: datetime) -> bool:
-        if plan.lifetime is None or self.ends_at is None or not self.ehr_id:
+        if plan.lifetime is None or self.ends_at is None or self.standing is Standing.GONE:
             return False
         return at >= self.ends_at - plan.lifetime / 4
 

@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from clinical.audit.entry import Act
 from clinical.errors import RejectedError
+from clinical.services.delivery import Delivery
 from clinical.subscription.notification import Notification, RecordRef
 from clinical.subscription.state import SubscriptionState
 
@@ -69,6 +71,10 @@ class Subscriptions(Protocol):
         """Every one, by site and name."""
         ...
 
+    def idle(self) -> list[SubscriptionState]:
+        """Those for which nobody asks the EHR at this moment."""
+        ...
+
     def save(self, state: SubscriptionState) -> None:
         """Keep a state that was held."""
         ...
@@ -122,6 +128,12 @@ class Subscriptions(Protocol):
     def forget_events(self, before: datetime) -> None:
         """Keep no ids that were heard before this."""
         ...
+
+
+class Receive(Protocol):
+    """Stores bytes and owes that they are understood."""
+
+    def __call__(self, delivery: Delivery, act: Act) -> object: ...
 
 
 class HubSecrets(Protocol):

@@ -470,6 +470,45 @@ def test_a_notification_of_ten_thousand_records_is_taken_in_whole_and_read_a_rou
     assert len(world.ehr.asked) == PLAN.max_reads
 
 
+def test_a_number_larger_than_any_counter_does_not_make_us_ask_without_end(world: World) -> None:
+    world.hear(event(2**63 - 1, "Observation/o1"))
+    world.clock.advance(MINUTE)
+    for _ in range(3):
+        world.fetch()
+    assert [each.split(" ")[0] for each in world.ehr.asked] == ["Observation/o1", "Observation"]
+    assert world.state().count.gaps == ()
+
+
+def test_without_a_query_at_most_so_many_events_are_asked_for(world: World) -> None:
+    world.plan = replace(PLAN, queries=())
+    world.ehr.held["Observation/o1"] = observation("o1", "p1")
+    world.hear(event(2**63 - 1, "Observation/o1"))
+    world.clock.advance(MINUTE)
+    world.service.fetch(PLAN.subscription_id, world.act())
+    assert len([each for each in world.ehr.asked if each.startswith("$events")]) == 10
+
+
+def test_a_mistake_of_ours_is_told_and_does_not_make_us_ask_without_end(world: World) -> None:
+    world.ehr.error = ZeroDivisionError()
+    world.hear(event(1, "Observation/o1"))
+    with pytest.raises(ZeroDivisionError):
+        world.fetch()
+    world.fetch()
+    assert len(world.ehr.asked) == 1
+    assert world.state().failure_code == "clinical.broken"
+
+
+def test_the_message_is_done_when_the_work_is(world: World) -> None:
+    world.hear(event(1, "Observation/o1"))
+    with world.open_unit_of_work() as uow:
+        (owed,) = [m for m in uow.outbox.claim(9, MINUTE) if m.kind is MessageKind.FETCH]
+        started = uow.outbox.start(owed.message_id, MINUTE)
+        uow.commit()
+    world.service.fetch(PLAN.subscription_id, world.act(), message=started)
+    with world.open_unit_of_work() as uow:
+        assert uow.outbox.owed(owed.message_id) is None
+
+
 def test_two_workers_do_not_ask_at_once(world: World) -> None:
     world.hear(event(1, "Observation/o1"))
     with world.open_unit_of_work() as uow:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clinical.subscription.counting import MAX_GAPS, Count, Gap
+from clinical.subscription.counting import MAX_GAPS, Count, Gap, ranges_of
 
 NOON = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=5)
@@ -98,3 +98,14 @@ def test_what_is_given_up_is_still_told_but_sought_no_more() -> None:
     assert count.sought == ()
     assert [gap.given_up_at for gap in count.gaps] == [LATER]
     assert count.heard([1, 2], None, LATER).gaps == ()
+
+
+@given(st.sets(st.integers(1, 200)), st.integers(1, 60), st.integers(1, 20))
+def test_what_is_asked_for_is_missing_in_order_and_no_more_than_the_most(
+    seen: set[int], most: int, at_once: int
+) -> None:
+    count = Count(highest=0).heard(seen, 200, NOON)
+    ranges = list(ranges_of(count.gaps, most=most, at_once=at_once))
+    asked = [n for first, last in ranges for n in range(first, last + 1)]
+    assert asked == sorted(_missing(count))[:most]
+    assert all(last - first < at_once for first, last in ranges)
