@@ -9,7 +9,7 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.services.delivery import Delivery, Quarantined
 from clinical.services.messages import Message, MessageKind, key_of
 from clinical.services.ports import Clock, Identities, UnitOfWork
-from clinical.subscription.notification import Notification
+from clinical.subscription.notification import Notification, NotificationKind
 from clinical.subscription.plan import SubscriptionPlan
 from clinical.subscription.state import SubscriptionState
 
@@ -33,11 +33,12 @@ class Following:
         plan = self.plans.get(state.subscription_id)
         self._note_told(uow, delivery, state, notification, act.at)
         self._remember(uow, delivery, state, notification, act.at)
-        moved = state
         if not _is_foreign(state, notification):
             moved = state.heard(notification, plan, act.at)
-        else:
-            # The EHR may have made it anew: what it says of itself does not count here.
+        elif plan is not None and _is_made_anew(plan, notification):
+            made = state.made(notification.ehr_id, None, act.at, is_new=False)
+            moved = made.heard(notification, plan, act.at)
+        else:  # what it says of itself does not count here
             moved = state.owing_query(act.at)
         is_counted = plan is not None and plan.has_running_counters
         if is_counted and not uow.subscriptions.num_unread(state.subscription_id):
@@ -130,6 +131,11 @@ class Following:
 def _is_foreign(state: SubscriptionState, notification: Notification) -> bool:
     stated = notification.ehr_id
     return bool(stated and state.ehr_id and stated != state.ehr_id)
+
+
+def _is_made_anew(plan: SubscriptionPlan, notification: Notification) -> bool:
+    """Whether the EHR's people made their subscription anew: it shakes hands under another id."""
+    return not plan.is_ours and notification.kind is NotificationKind.HANDSHAKE
 
 
 def _quarantined(delivery: Delivery, reason_code: str, detail: str) -> Quarantined:

@@ -62,7 +62,9 @@ class SubscribingService:
         act = Act(actor=by, at=self.clock.now())
         with self.open_unit_of_work() as uow:
             before = uow.subscriptions.hold(site, name, act.at)
-            after = before.made(made.ehr_id, made.ends_at, act.at).succeeded()
+            after = before.made(
+                made.ehr_id, made.ends_at, act.at, is_new=not made.was_there
+            ).succeeded()
             uow.subscriptions.save(after)
             self.following.note_move(uow, before, after, act, how="created")
             uow.commit()

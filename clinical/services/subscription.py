@@ -282,9 +282,10 @@ class SubscriptionService:
             received_at=self.clock.now(),
             context=context,
         )
-        # By its bytes: whoever is told the same again has it already, and nothing else is refused.
-        named = delivery.named(f"{fetched.asked}@sha256:{delivery.digest}")
-        self.receive(named, act)
+        # By its bytes: whoever is told the same again has it already. That something is gone may be
+        # true twice, in the same words.
+        which = f"gone:{delivery.delivery_id}" if fetched.is_gone else f"sha256:{delivery.digest}"
+        self.receive(delivery.named(f"{fetched.asked}@{which}"), act)
 
 
 def _gone_context(fetched: Fetched, ref: RecordRef) -> dict[str, str]:

@@ -41,6 +41,8 @@ class Count:
         """
         seen = sorted({number for number in numbers if number > 0})
         known = self.highest
+        if known is None and not seen and total is None:
+            return self
         if known is None:
             known = seen[0] - 1 if seen else (total or 0)
         top = max(known, total or 0, seen[-1] if seen else 0)

@@ -155,8 +155,10 @@ class SubscriptionState:
         """It was renewed."""
         return replace(self, ends_at=ends_at, told_at=at)
 
-    def made(self, ehr_id: str, ends_at: datetime | None, at: datetime) -> "SubscriptionState":
-        """The EHR holds it under this id. Another id than before counts from nothing."""
+    def made(
+        self, ehr_id: str, ends_at: datetime | None, at: datetime, *, is_new: bool = True
+    ) -> "SubscriptionState":
+        """The EHR holds it under this id. Another id than before counts anew, from nothing if it `is_new`."""
         is_same = ehr_id == self.ehr_id
         made = self if is_same or not self.ehr_id else self.owing_query(at)
         return replace(
@@ -165,7 +167,7 @@ class SubscriptionState:
             ends_at=ends_at,
             told_at=at,
             standing=Standing.REQUESTED,
-            count=self.count if is_same else Count(highest=0),
+            count=self.count if is_same else Count(highest=0 if is_new else None),
             has_no_events=False,
         )
 

@@ -553,6 +553,26 @@ def test_a_notification_of_another_subscription_moves_no_counter_and_is_set_asid
     assert world.num_unread() == 1  # what it names is the site's all the same
 
 
+def test_a_subscription_that_the_ehrs_people_made_anew_is_followed_under_its_new_id(
+    world: World,
+) -> None:
+    world.plan = replace(PLAN, is_ours=False)
+    anew = parameters("handshake", total="4", subscription=f"{BASE}/Subscription/s2")
+    world.hear(bundle(anew))
+    assert (world.state().ehr_id, world.state().count) == ("s2", Count(highest=4))
+    assert world.state().query_owed_since is not None  # what was told under neither id
+
+
+def test_a_record_that_is_deleted_twice_is_taken_back_twice(world: World) -> None:
+    world.ehr.gone.add("Observation/o1")
+    for number in (1, 2):
+        world.hear(event(number, "Observation/o1"))
+        world.fetch()
+    with world.engine.connect() as connection:
+        query = text("SELECT count(*) FROM deliveries WHERE context ->> 'gone' = 'true'")
+        assert connection.scalar(query) == 2
+
+
 def test_an_error_that_the_ehr_tells_is_set_aside_by_its_code(world: World) -> None:
     error = {"coding": [{"code": "no-response"}], "text": "Mary Miller"}
     world.hear(bundle(parameters("heartbeat", status="error", errors=[error])))

@@ -74,6 +74,10 @@ def test_where_nothing_was_heard_before_counting_begins_with_the_first_word() ->
     assert Count().heard([], 12, NOON) == Count(highest=12)
 
 
+def test_a_word_without_any_number_begins_no_count() -> None:
+    assert Count().heard([], None, NOON) == Count()
+
+
 def test_a_gap_keeps_the_moment_when_it_was_found_while_it_shrinks() -> None:
     count = Count(highest=0).heard([5], None, NOON).heard([2], None, LATER)
     assert [(gap.first, gap.last) for gap in count.gaps] == [(1, 1), (3, 4)]
