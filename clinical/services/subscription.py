@@ -121,7 +121,9 @@ class SubscriptionService:
             try:
                 steps[due](plan, act)
             except NoLongerHeldError:
-                self._move(plan, act, _gone, how=due.value)
+                self._move(
+                    plan, act, lambda state, at: state.standing_as(Standing.GONE, at), how=due.value
+                )
             except ClinicalError as error:
                 self._move(plan, act, _failed(error), how=due.value)
                 return
@@ -291,10 +293,6 @@ class SubscriptionService:
 def _gone_context(fetched: Fetched, ref: RecordRef) -> dict[str, str]:
     context = {"type": ref.record_type, "id": ref.record_id}
     return {**context, "gone": "true"} if fetched.is_gone else context
-
-
-def _gone(state: SubscriptionState, at: datetime) -> SubscriptionState:
-    return state.standing_as(Standing.GONE, at)
 
 
 def _failed(error: ClinicalError) -> Callable[[SubscriptionState, datetime], SubscriptionState]:
