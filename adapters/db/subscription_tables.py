@@ -32,7 +32,9 @@ subscriptions = Table(
     Column("ehr_id", Text, nullable=False),
     Column("standing", Text, nullable=False),
     Column("highest", BigInteger),
-    Column("gaps", JSONB, nullable=False),  # [first, last, found_at, given_up_at or null]
+    Column(
+        "gaps", JSONB, nullable=False
+    ),  # [first, last, found_at, given_up_at or null, told_by or null]
     Column("heard_at", _moment),
     Column("told_at", _moment),
     Column("queried_at", _moment),

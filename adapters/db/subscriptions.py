@@ -248,6 +248,7 @@ def _row(state: SubscriptionState) -> dict[str, Any]:
                 gap.last,
                 gap.found_at.isoformat(),
                 None if gap.given_up_at is None else gap.given_up_at.isoformat(),
+                None if gap.told_by is None else str(gap.told_by),
             ]
             for gap in state.count.gaps
         ],
@@ -261,8 +262,9 @@ def _state(row: RowMapping) -> SubscriptionState:
             last=last,
             found_at=datetime.fromisoformat(found_at),
             given_up_at=None if given_up_at is None else datetime.fromisoformat(given_up_at),
+            told_by=None if told_by is None else UUID(told_by),
         )
-        for first, last, found_at, given_up_at in row["gaps"]
+        for first, last, found_at, given_up_at, told_by in row["gaps"]
     )
     return SubscriptionState(
         **{name: row[name] for name in _AS_THEY_ARE},

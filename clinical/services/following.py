@@ -9,12 +9,14 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.services.delivery import Delivery, Quarantined
 from clinical.services.messages import Message, MessageKind, key_of
 from clinical.services.ports import Clock, Identities, UnitOfWork
+from clinical.subscription.counting import Gap
 from clinical.subscription.notification import Notification, NotificationKind
 from clinical.subscription.plan import SubscriptionPlan
 from clinical.subscription.state import SubscriptionState
 
 FOREIGN_SUBSCRIPTION = "subscription.foreign_id"
 ERROR_TOLD = "subscription.error_told"
+GAP_GIVEN_UP = "subscription.gap_given_up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +36,10 @@ class Following:
         self._note_told(uow, delivery, state, notification, act.at)
         self._remember(uow, delivery, state, notification, act.at)
         if not _is_foreign(state, notification):
-            moved = state.heard(notification, plan, act.at)
+            moved = state.heard(notification, plan, act.at, told_by=delivery.delivery_id)
         elif plan is not None and _is_made_anew(plan, notification):
             made = state.made(notification.ehr_id, None, act.at, is_new=False)
-            moved = made.heard(notification, plan, act.at)
+            moved = made.heard(notification, plan, act.at, told_by=delivery.delivery_id)
         else:  # what it says of itself does not count here
             moved = state.owing_query(act.at)
         is_counted = plan is not None and plan.has_running_counters
@@ -85,6 +87,10 @@ class Following:
             is_given_up = any(gap.given_up_at is not None for gap in new.gaps)
             kind = AuditKind.GAP_GIVEN_UP if is_given_up else AuditKind.GAP_CLOSED
             self._audit(uow, act, kind, first=first, last=last, **named)
+        given_up = set(new.gaps) - set(new.sought) - set(old.gaps)
+        for gap in sorted(given_up, key=lambda gap: gap.first):
+            if gap.told_by is not None:
+                uow.inbox.quarantine(gap.told_by, act.at, [_given_up(gap)])
 
     def _remember(
         self,
@@ -131,6 +137,17 @@ class Following:
 def _is_foreign(state: SubscriptionState, notification: Notification) -> bool:
     stated = notification.ehr_id
     return bool(stated and state.ehr_id and stated != state.ehr_id)
+
+
+def _given_up(gap: Gap) -> Quarantined:
+    return Quarantined(
+        position=f"events {gap.first} to {gap.last}",
+        record_type="Subscription",
+        record_id="",
+        digest="",
+        reason_code=GAP_GIVEN_UP,
+        detail="these events were told of and never came, and nobody can be asked for them",
+    )
 
 
 def _is_made_anew(plan: SubscriptionPlan, notification: Notification) -> bool:

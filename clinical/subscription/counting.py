@@ -7,6 +7,7 @@ Backport 1.1, "Event numbers"); notifications come in any order, and more than o
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import UUID
 
 # Beyond so many holes they are told as one: asking again for what is held is harmless.
 MAX_GAPS = 200
@@ -14,12 +15,16 @@ MAX_GAPS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Events `first` to `last` are missing since `found_at`; `given_up_at` once nobody looks for them."""
+    """Events `first` to `last` are missing since `found_at`; `given_up_at` once nobody looks for them.
+
+    `told_by` is the delivery that told of them, where one did.
+    """
 
     first: int
     last: int
     found_at: datetime
     given_up_at: datetime | None = None
+    told_by: UUID | None = None
 
     @property
     def num_missing(self) -> int:
@@ -34,7 +39,14 @@ class Count:
     highest: int | None = None
     gaps: tuple[Gap, ...] = ()
 
-    def heard(self, numbers: Iterable[int], total: int | None, at: datetime) -> "Count":
+    def heard(
+        self,
+        numbers: Iterable[int],
+        total: int | None,
+        at: datetime,
+        *,
+        told_by: UUID | None = None,
+    ) -> "Count":
         """After a notification with these event numbers, whose EHR has counted `total` events.
 
         Where nothing was heard before, counting begins here: what came earlier is not ours to miss.
@@ -48,7 +60,7 @@ class Count:
         top = max(known, total or 0, seen[-1] if seen else 0)
         gaps = list(self.gaps)
         if top > known:
-            gaps.append(Gap(first=known + 1, last=top, found_at=at))
+            gaps.append(Gap(first=known + 1, last=top, found_at=at, told_by=told_by))
         return Count(highest=top, gaps=_bounded(_without(gaps, seen)))
 
     def restarted(self, total: int) -> "Count":
@@ -104,7 +116,7 @@ def _bounded(gaps: list[Gap]) -> tuple[Gap, ...]:
         return tuple(gaps)
     sought = [gap for gap in gaps if gap.given_up_at is None] or gaps
     oldest = min(gap.found_at for gap in sought)
-    return (Gap(first=gaps[0].first, last=gaps[-1].last, found_at=oldest),)
+    return (replace(gaps[0], last=gaps[-1].last, found_at=oldest, given_up_at=None),)
 
 
 def ranges_of(gaps: Sequence[Gap], *, most: int, at_once: int) -> Iterator[tuple[int, int]]:

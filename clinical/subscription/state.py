@@ -57,9 +57,17 @@ class SubscriptionState:
     error_codes: tuple[str, ...] = ()
 
     def heard(
-        self, notification: Notification, plan: SubscriptionPlan | None, at: datetime
+        self,
+        notification: Notification,
+        plan: SubscriptionPlan | None,
+        at: datetime,
+        *,
+        told_by: UUID | None = None,
     ) -> "SubscriptionState":
-        """After a notification; `plan` is None where the sites file knows the subscription no longer."""
+        """After a notification, in the delivery `told_by`.
+
+        `plan` is None where the sites file knows the subscription no longer.
+        """
         heard = replace(
             self,
             ehr_id=self.ehr_id or notification.ehr_id,
@@ -68,7 +76,7 @@ class SubscriptionState:
         )
         heard = heard.standing_as(notification.standing or self._believed(notification), at)
         if plan is not None and plan.has_running_counters:
-            heard = heard.counted(notification, at)
+            heard = heard.counted(notification, at, told_by=told_by)
         if notification.needs_query:
             heard = heard.owing_query(at)
         return heard
@@ -77,7 +85,9 @@ class SubscriptionState:
         """Whoever notifies is active, unless it says otherwise."""
         return self.standing if notification.kind is NotificationKind.REPLAY else Standing.ACTIVE
 
-    def counted(self, notification: Notification, at: datetime) -> "SubscriptionState":
+    def counted(
+        self, notification: Notification, at: datetime, *, told_by: UUID | None = None
+    ) -> "SubscriptionState":
         """After these event numbers and this total."""
         highest, total = self.count.highest, notification.total
         is_new_count = (
@@ -91,7 +101,8 @@ class SubscriptionState:
             return replace(self, count=self.count.restarted(total)).owing_query(at)
         # An answer to `$events` counts what it replays; its total may be that of the past.
         stated = None if notification.kind is NotificationKind.REPLAY else total
-        return replace(self, count=self.count.heard(notification.numbers, stated, at))
+        count = self.count.heard(notification.numbers, stated, at, told_by=told_by)
+        return replace(self, count=count)
 
     def owing_query(self, at: datetime) -> "SubscriptionState":
         """Something changed of which it was not said what."""

@@ -390,6 +390,8 @@ def test_a_gap_that_nobody_can_be_asked_about_is_given_up_and_stays_on_record(
     assert [(gap.first, gap.last) for gap in world.state().count.gaps] == [(1, 2)]
     assert world.state().count.sought == ()
     assert world.audited()[-1] is AuditKind.GAP_GIVEN_UP
+    aside = [(each.reason_code, each.position) for each in world.set_aside()]
+    assert aside == [("subscription.gap_given_up", "events 1 to 2")]
 
 
 def test_a_storm_of_empty_notifications_makes_one_query(world: World) -> None:
