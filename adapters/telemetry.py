@@ -46,6 +46,7 @@ ALLOWED_FIELDS = frozenset(
         "exit_code",
         "num_published",
         "num_buried",
+        "num_owed",
         "num_reowed",
         "num_sequenced",
         "num_events",

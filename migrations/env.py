@@ -7,6 +7,7 @@ from adapters.db import (  # noqa: F401 - their tables belong to the metadata
     outward_tables,
     pull_tables,
     retraction_tables,
+    subscription_tables,
 )
 from adapters.db.tables import metadata
 

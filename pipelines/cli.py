@@ -32,6 +32,7 @@ _GROUPS = (
     "replay",
     "models",
     "recalling",
+    "subscribing",
     "sites",
     "nabla",
     "webhooks",

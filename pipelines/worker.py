@@ -26,7 +26,7 @@ from clinical.services.quarantine import QuarantineService
 from clinical.services.reaping import ReapingService
 from pipelines import folder_transport
 from pipelines.beside import Beside
-from pipelines.tasks import announcing, intake, notes, prediction, writeback
+from pipelines.tasks import announcing, intake, notes, prediction, subscription, writeback
 from pipelines.tasks.attempt import Bench, attempt
 from pipelines.tasks.dead_letters import Bury, drain
 from pipelines.tasks.outbox import Relay, Unwatched, Watch
@@ -76,6 +76,7 @@ def bench(parts: Parts) -> Bench:
         work={
             MessageKind.RECORD_DELIVERY: lambda *what: intake.record(parts.intake, *what),
             MessageKind.PREDICT: lambda *what: prediction.predict(parts.predictions, *what),
+            MessageKind.FETCH: lambda *what: subscription.fetch(parts.subscriptions, *what),
             MessageKind.WRITE_BACK: lambda *what: writeback.tell(parts.write_backs, *what),
             MessageKind.CODE_NOTE: lambda *what: notes.code(parts.notes, *what),
             MessageKind.ANNOUNCE: lambda *what: announcing.announce(parts.announcing, *what),
@@ -126,6 +127,7 @@ def relay(app: Celery, parts: Parts, watch: Watch | None = None) -> Relay:
             ),
             parts.lease,
         ),
+        sweeper=subscription.Sweeper(parts.subscriptions),
         lease=parts.lease,
         open_line=lambda: open_line(app),
         open_doorbell=parts.open_doorbell,

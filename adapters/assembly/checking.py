@@ -14,8 +14,10 @@ from adapters.assembly.sites import (
     public_keys_url,
     sites,
 )
+from adapters.assembly.subscribing import subscribed
 from adapters.clock import SystemClock
 from adapters.egress.keys import KeyRing, SigningKey
+from adapters.egress.peer import Peer
 from adapters.fhir import checking
 from adapters.fhir.checking import Finding
 from adapters.http.signatures import StandardWebhooks
@@ -24,6 +26,7 @@ from adapters.sites.peers import SmartBackend
 from adapters.sites.site import Site
 from clinical.errors import ClinicalError, NotFoundError
 from clinical.services.ports import Clock
+from clinical.subscription.notification import Standing
 
 
 class UnknownSiteNameError(NotFoundError):
@@ -72,6 +75,7 @@ def check(name: str) -> Iterator[Finding]:
             return
         try:
             yield from checking.check(peer, site.write_back)
+            yield from _subscriptions(name, site, peer, settings)
         finally:
             peer.close()
 
@@ -104,6 +108,7 @@ def _parts(site: Site) -> list[str]:
         *(["code map"] if site.code_map is not None else []),
         *(["HL7 v2"] if site.hl7v2 is not None else []),
         *(["C-CDA"] if site.ccda is not None else []),
+        *(["subscriptions"] if site.subscriptions else []),
         *(["write-back"] if site.fhir is not None and site.write_back.is_on else []),
     ]
 
@@ -194,3 +199,22 @@ def _proof(site: Site, keys: KeyRing, settings: Settings) -> Iterator[Finding]:
         yield Finding(
             None, "our key", f"{key.kid}; register /.well-known/jwks.json of this service"
         )
+
+
+def _subscriptions(name: str, site: Site, peer: Peer, settings: Settings) -> Iterator[Finding]:
+    """Whether each is made, and how the EHR says it is."""
+    server = subscribed({name: site}, {name: peer}, SystemClock(), settings.public_url).server
+    for each in site.subscriptions:
+        where = f"subscription {each}"
+        try:
+            found = server.find(name, each)
+            told = server.status(name, each, found) if found else None
+        except ClinicalError as error:
+            yield Finding(False, where, checking.in_words(error))
+            continue
+        standing = told.standing if told is not None else None
+        if standing is None:
+            yield Finding(None, where, "not found at the EHR: `clinical subscribe create` makes it")
+        else:
+            is_up = standing in (Standing.ACTIVE, Standing.REQUESTED)
+            yield Finding(is_up, where, f"the EHR says that it is {standing.value}")

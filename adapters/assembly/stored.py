@@ -146,8 +146,8 @@ def engine_of(settings: Settings) -> Iterator[Engine]:
     with database_url(settings) as url:
         if settings.database_url is None:
             upgrade(url)
-        engine = create_engine(url)
+        made = create_engine(url)
         try:
-            yield engine
+            yield made
         finally:
-            engine.dispose()
+            made.dispose()

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from adapters import telemetry
-from adapters.assembly import exposing, keys, load, nabla
+from adapters.assembly import exposing, keys, load, nabla, proofs
 from adapters.assembly.cds import cds_door
 from adapters.assembly.database import database_url
 from adapters.assembly.health import free_disk, health_limits
@@ -129,6 +129,7 @@ def create(settings: Settings, url: str) -> FastAPI:
             public_url=exposing.public_url(settings),
             session_key=keys.session_key(settings),
             fhir_verifiers=_standard_webhooks(known),
+            notification_verifiers=proofs.verifiers(known, engine, clock),
             nabla_verifiers=nabla.connect_verifiers(known, clock),
             nabla_core_verifiers=nabla.core_verifiers(known, clock),
             parse_core_event=parse_event,

@@ -26,6 +26,7 @@ from adapters.assembly.sites import (
     site_ways,
     sites,
 )
+from adapters.assembly.subscribing import reader_of, subscribed
 from adapters.clock import TimeOrderedIdentities
 from adapters.db.doorbell import Doorbell, open_doorbell
 from adapters.db.engine import (
@@ -37,6 +38,7 @@ from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import Ehr, FhirGateway
+from adapters.fhir.notified import FetchedReader, NotificationReader
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
 from adapters.nabla.core_reader import CoreReader
@@ -51,6 +53,7 @@ from adapters.sites.site import Site
 from clinical.services.announcing import AnnouncingService
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
+from clinical.services.following import Following
 from clinical.services.intake import Intake
 from clinical.services.ledger import LedgerService
 from clinical.services.messages import MessageKind
@@ -63,6 +66,7 @@ from clinical.services.ports import (
 )
 from clinical.services.prediction import PredictionService
 from clinical.services.shedding import SheddingService
+from clinical.services.subscription import SubscriptionService
 from clinical.services.writeback import WriteBackService
 
 # The client waits a little longer than the server lets a question wait, so the server's word counts.
@@ -90,6 +94,7 @@ class Parts:
     write_backs: WriteBackService
     notes: NoteService
     announcing: AnnouncingService
+    subscriptions: SubscriptionService
     audit: AuditService
     ledger: LedgerService
     shedding: SheddingService
@@ -112,7 +117,8 @@ def readers(known: Mapping[str, Site] | None = None) -> dict[Door, Reader]:
     documents = _WhenNeeded(partial(_document_reader, sites))
     return {
         Door.FHIR: StrictReader(ways),
-        Door.FHIR_FETCHED: StrictReader(ways),
+        Door.FHIR_NOTIFICATION: NotificationReader(partial(reader_of, sites), ways),
+        Door.FHIR_FETCHED: FetchedReader(ways),
         Door.FHIR_BULK: BulkReader(ways),
         Door.NABLA_CONNECT: ConnectReader(),
         Door.NABLA_CORE: CoreReader(),
@@ -192,18 +198,24 @@ def open_parts(
     known = sites(settings)
     open_unit_of_work = unit_of_work_factory(engine, announced=announced(known))
     coder = nabla.coder(settings, known, clock)
+    servers = _ehrs(settings, clock)
+    peers = {name: each.peer for name, each in servers.items()}
+    joined = subscribed(known, peers, clock, settings.public_url)
+    following = Following(identities=identities, clock=clock, plans=joined.plans)
+    intake = Intake(
+        open_unit_of_work=open_unit_of_work,
+        clock=clock,
+        identities=identities,
+        readers=readers(known),
+        following=following,
+        follow_up=lambda each: MessageKind.CODE_NOTE if coder.takes(each) else None,
+    )
     return Parts(
         open_unit_of_work=open_unit_of_work,
         clock=clock,
         identities=identities,
         lease=timedelta(seconds=settings.lease_seconds),
-        intake=Intake(
-            open_unit_of_work=open_unit_of_work,
-            clock=clock,
-            identities=identities,
-            readers=readers(sites(settings)),
-            follow_up=lambda each: MessageKind.CODE_NOTE if coder.takes(each) else None,
-        ),
+        intake=intake,
         predictions=PredictionService(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
@@ -215,7 +227,16 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=FhirGateway(_ehrs(settings, clock)),
+            ehr=FhirGateway(servers),
+        ),
+        subscriptions=SubscriptionService(
+            open_unit_of_work=open_unit_of_work,
+            clock=clock,
+            identities=identities,
+            following=following,
+            receive=intake.receive,
+            source=joined.source,
+            server=joined.server,
         ),
         notes=NoteService(
             open_unit_of_work=open_unit_of_work, clock=clock, identities=identities, coder=coder

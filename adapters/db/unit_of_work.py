@@ -33,6 +33,7 @@ from adapters.db.recalls import SqlRecalls
 from adapters.db.retractions import SqlRetractions
 from adapters.db.reviews import SqlReviews
 from adapters.db.states import SqlLatentStates
+from adapters.db.subscriptions import SqlSubscriptions
 from adapters.db.timelines import SqlTimelines
 from clinical.audit.entry import AuditKind
 from clinical.services.ports import OpenUnitOfWork, UnitOfWork
@@ -77,6 +78,7 @@ class SqlUnitOfWork:
         self.recalls = SqlRecalls(connection)
         self.plan_comparisons = SqlPlanComparisons(connection)
         self.cards = SqlCards(connection)
+        self.subscriptions = SqlSubscriptions(connection)
         self.audit_log = AnnouncingAuditLog(connection, self.outbox, self._announced)
         self.announcements = SqlAnnouncements(connection)
         self.payloads = SqlPayloads(connection)

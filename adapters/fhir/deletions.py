@@ -51,8 +51,10 @@ def withdrawn(deletion: Deletion, delivery: Delivery) -> Withdrawn:
         raise RecordError(
             Reason.DELETION_NOT_READ, "request.url: a deletion is read where it names Type/id"
         )
+    # A file of deletions says it itself, or the export that it belongs to does: by then it was gone.
+    stated = deletion.deleted_at or delivery.context.get("transaction_time")
     try:
-        deleted_at = latest(deletion.deleted_at) if deletion.deleted_at else None
+        deleted_at = latest(stated) if stated else None
     except ImpossibleTimeError as error:
         raise RecordError(Reason.IMPOSSIBLE_TIME, f"lastModified: {error}") from error
     moment = deleted_at or delivery.received_at

@@ -21,6 +21,7 @@ from adapters.fhir.inbound.patient import Patient
 from adapters.fhir.record import Record, Scene
 from adapters.fhir.references import is_valid_id
 from adapters.fhir.resource import Resource
+from adapters.fhir.sender_outcomes import complaint
 from adapters.fhir.time import latest
 from adapters.fhir.ways import NO_WAYS, NOTHING_KNOWN, SiteWays
 from clinical.services.delivery import Delivery, Door, Quarantined, Reading
@@ -266,7 +267,9 @@ def _require_no_outcome(each: Decoded, delivery: Delivery) -> None:
     if each.record_type == "OperationOutcome" and (
         delivery.door is Door.FHIR_FETCHED or delivery.context.get("bulk_file") == "error"
     ):
-        raise RecordError(Reason.SENDER_OUTCOME, "the sender tells of a problem with its answer")
+        said = complaint(bytes(each.slice.raw))
+        if said is not None:
+            raise RecordError(Reason.SENDER_OUTCOME, f"the sender says of its answer: {said}")
 
 
 def _is_of_another(events: list[Event], delivery: Delivery) -> bool:

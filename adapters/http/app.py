@@ -19,6 +19,7 @@ from adapters.http import (
     reviews,
     sessions,
     similar,
+    subscriptions,
     webhooks,
 )
 from adapters.http.cds_desk import Desk
@@ -52,7 +53,7 @@ def create_app(deps: WebDependencies) -> FastAPI:
     app.state.gate = Gate(deps.shedding, deps.limits.max_webhooks_at_once)
     app.state.cds_desk = Desk(deps.cds, app.state.metrics) if deps.cds else None
     for room in (
-        *(cds_hooks, webhooks, sessions, reviews, notices, similar, plans),
+        *(cds_hooks, webhooks, subscriptions, sessions, reviews, notices, similar, plans),
         *(audit, ledger, keys, health, facade),
     ):
         app.include_router(room.routes)

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from adapters.http.cds_site import CdsDoor
+from adapters.http.proofs import Shown
 from adapters.operations.figures import OperatingFigures
 from adapters.operations.health import HealthLimits
 from clinical.errors import RejectedError
@@ -39,6 +40,14 @@ class VerifySignature(Protocol):
 
     def __call__(self, headers: Mapping[str, str], body: bytes) -> None:
         """Return if genuine and fresh; raises a RejectedError of the verifier's own otherwise."""
+        ...
+
+
+class VerifyNotification(Protocol):
+    """Checks the proof of one subscription over a notification as received."""
+
+    def __call__(self, shown: Shown) -> bool:
+        """Return if genuine, whether it is a handshake with a secret; raises a RejectedError otherwise."""
         ...
 
 
@@ -173,6 +182,10 @@ class WebDependencies:
     parse_core_event: Callable[[bytes], CoreEvent] = _no_core_event
     health_limits: HealthLimits = field(default_factory=HealthLimits)
     cds: CdsDoor | None = None
+    notification_verifiers: Mapping[tuple[str, str], VerifyNotification] = field(
+        default_factory=dict
+    )
+    """By site and name of the subscription."""
     public_keys: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 

@@ -9,6 +9,7 @@ from adapters.sites.nabla import Nabla
 from adapters.sites.peers import Fhir
 from adapters.sites.pulling import Bulk, Poll
 from adapters.sites.secret import Secret
+from adapters.sites.subscriptions import Subscription
 from adapters.sites.webhooks import Receiver
 from adapters.sites.write_back import WriteBackChoices
 
@@ -31,5 +32,6 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ccda: Ccda | None = None
     nabla: Nabla | None = None
     webhooks: dict[str, Receiver] = {}
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
     write_back: WriteBackChoices = field(default_factory=WriteBackChoices)
     cds_hooks: CdsHooks | None = None

@@ -60,6 +60,10 @@ class AuditKind(StrEnum):
     CARDS_ASKED = "cards.asked.v1"
     CARD_FEEDBACK = "card.feedback.v1"
     EHR_PULLED = "ehr.pulled.v1"
+    SUBSCRIPTION_MOVED = "subscription.moved.v1"
+    GAP_FOUND = "subscription.gap_found.v1"
+    GAP_CLOSED = "subscription.gap_closed.v1"
+    GAP_GIVEN_UP = "subscription.gap_given_up.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from clinical.subscription.notification import Notification
 from clinical.timeline.event import Event, Source
 from clinical.timeline.patient import PatientRef
 
@@ -16,6 +17,7 @@ class Door(StrEnum):
 
     FHIR = "fhir"  # one resource or a Bundle, by webhook: validated strictly
     FHIR_BULK = "fhir_bulk"  # a Bundle or lines of NDJSON, by import: the fast lane
+    FHIR_NOTIFICATION = "fhir_notification"  # what a subscription sends, and `$events` answers
     FHIR_FETCHED = "fhir_fetched"  # what an EHR answered to a question of ours: validated strictly
     NABLA_CONNECT = "nabla_connect"  # a signed callback: NOTE_EXPORT, PATIENT_INSTRUCTIONS_EXPORT
     NABLA_CORE = "nabla_core"  # a signed webhook: what became of a job
@@ -47,6 +49,10 @@ class Delivery:
     def digest(self) -> str:
         """Hex SHA-256 of the body as received."""
         return hashlib.sha256(self.body).hexdigest()
+
+    def named(self, sender_id: str) -> "Delivery":
+        """The same under another sender id: one that follows from the bytes, say."""
+        return replace(self, sender_id=sender_id)
 
 
 class Reception(StrEnum):
@@ -114,6 +120,7 @@ class Reading:
     merged: list[Merged] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     code_map: str = ""
+    notification: Notification | None = None  # what a subscription said beside its records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from clinical.audit.entry import Act, AuditKind
 from clinical.errors import RejectedError
 from clinical.prediction.request import Purpose
 from clinical.services.delivery import Delivery, Door, Reading, Reception
+from clinical.services.following import Following
 from clinical.services.marking import mark
 from clinical.services.messages import Message, MessageKind, Urgency, key_of, urgency_of
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, Reader, UnitOfWork
@@ -65,6 +66,8 @@ class Intake:
     identities: Identities
     readers: Mapping[Door, Reader]
     follow_up: Callable[[Delivery], MessageKind | None] = _nothing_follows
+    following: Following | None = None
+    """How what a subscription says of itself is followed; None: it is only stored."""
 
     def receive(
         self,
@@ -141,6 +144,8 @@ class Intake:
             if predict:
                 told_of |= uow.timelines.known(change.regrouped) if change.regrouped else set()
             self._ask(uow, change, told_of if predict else set(), stale)
+            if reading.notification is not None and self.following is not None:
+                self.following.heard(uow, delivery, reading.notification, act)
             if follow_up is not None:
                 uow.outbox.add(self._message(follow_up, delivery_id, Urgency.LIVE))
             self._audit(

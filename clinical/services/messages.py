@@ -24,6 +24,7 @@ class MessageKind(StrEnum):
     CODE_NOTE = "note.normalize"  # subject: delivery id of a note, or of an event about one
     ANNOUNCE = "webhook.announce"  # subject: audit entry id
     SEND_WEBHOOK = "webhook.send"  # subject: audit entry id; parameters: site, endpoint
+    FETCH = "ehr.fetch"  # subject: our id of a subscription
 
 
 class Urgency(IntEnum):

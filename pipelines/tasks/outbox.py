@@ -22,6 +22,7 @@ from clinical.services.quarantine import QuarantineService
 from clinical.services.shedding import SheddingService
 from pipelines.tasks.dead_letters import Bury
 from pipelines.tasks.reaper import Reaper
+from pipelines.tasks.subscription import Sweeper
 
 # So few ids lie in the broker that the last is taken well within its message's lease.
 WINDOW = 64
@@ -98,6 +99,7 @@ class Relay:
     quarantine: QuarantineService
     shedding: SheddingService
     reaper: Reaper
+    sweeper: Sweeper | None = None
     lease: timedelta
     open_line: Callable[[], AbstractContextManager[Line]]
     open_doorbell: Callable[[], AbstractContextManager[Doorbell]]
@@ -132,6 +134,8 @@ class Relay:
         if num_buried:
             _LOG.warning("dead letters buried", num_buried=num_buried)
         self.reaper.turn(line.depth)
+        if self.sweeper is not None:
+            self.sweeper.turn()
         while not self.stopping.is_set():
             is_more_likely = self.publish(line)
             left = began + _SWEEP_SECONDS - time.monotonic()

@@ -19,6 +19,7 @@ from clinical.services.ports.log import AuditLog, Erasure, Payloads
 from clinical.services.ports.notes import NoteJobs
 from clinical.services.ports.pulls import Pulls
 from clinical.services.ports.retractions import Retractions
+from clinical.services.ports.subscriptions import Subscriptions
 from clinical.services.ports.work import DeadLetters, Forgotten, Inbox, Outbox
 
 
@@ -57,6 +58,8 @@ class UnitOfWork(Protocol):
     def plan_comparisons(self) -> PlanComparisons: ...
     @property
     def cards(self) -> Cards: ...
+    @property
+    def subscriptions(self) -> Subscriptions: ...
     @property
     def audit_log(self) -> AuditLog: ...
     @property
