@@ -78,6 +78,7 @@ def bench(parts: Parts) -> Bench:
             MessageKind.PREDICT: lambda *what: prediction.predict(parts.predictions, *what),
             MessageKind.FETCH: lambda *what: subscription.fetch(parts.subscriptions, *what),
             MessageKind.WRITE_BACK: lambda *what: writeback.tell(parts.write_backs, *what),
+            MessageKind.TAKE_BACK: lambda *what: writeback.take_back(parts.write_backs, *what),
             MessageKind.CODE_NOTE: lambda *what: notes.code(parts.notes, *what),
             MessageKind.ANNOUNCE: lambda *what: announcing.announce(parts.announcing, *what),
             MessageKind.SEND_WEBHOOK: lambda *what: announcing.send(parts.announcing, *what),

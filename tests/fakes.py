@@ -183,6 +183,13 @@ class FakeEhr:
         self.is_away = False
         self.num_calls = 0
         self.told: dict[UUID, WriteBack] = {}
+        self.taken_back: list[UUID] = []
+
+    def take_back(self, write_back: WriteBack, ehr_id: str) -> Told:
+        if self.is_away:
+            raise EhrUnavailableError("the fake EHR is away")
+        self.taken_back.append(write_back.decision.decision_id)
+        return Told(ehr_id=ehr_id, resource_types=("RiskAssessment",))
 
     def write_back(self, write_back: WriteBack) -> Told:
         self.num_calls += 1

@@ -38,6 +38,7 @@ from adapters.db.moments import DatabaseClock
 from adapters.db.operating import Operating
 from adapters.db.unit_of_work import unit_of_work_factory
 from adapters.fhir.client import Ehr, FhirGateway
+from adapters.fhir.noted import Failures, NotedGateway, NotedSource
 from adapters.fhir.notified import FetchedReader, NotificationReader
 from adapters.fhir.reader import BulkReader, StrictReader
 from adapters.model_server.client import HttpModelServer
@@ -50,6 +51,7 @@ from adapters.operations.serving import Served
 from adapters.operations.tallies import TallyPipe
 from adapters.settings import Settings
 from adapters.sites.site import Site
+from clinical.services.access import AccessService
 from clinical.services.announcing import AnnouncingService
 from clinical.services.audit import AuditService
 from clinical.services.delivery import Delivery, Door, Reading
@@ -201,6 +203,9 @@ def open_parts(
     servers = _ehrs(settings, clock)
     peers = {name: each.peer for name, each in servers.items()}
     joined = subscribed(known, peers, clock, settings.public_url)
+    failures = Failures(
+        AccessService(open_unit_of_work=open_unit_of_work, identities=identities), clock
+    )
     following = Following(identities=identities, clock=clock, plans=joined.plans)
     intake = Intake(
         open_unit_of_work=open_unit_of_work,
@@ -227,7 +232,7 @@ def open_parts(
             open_unit_of_work=open_unit_of_work,
             clock=clock,
             identities=identities,
-            ehr=FhirGateway(servers),
+            ehr=NotedGateway(FhirGateway(servers), failures),
         ),
         subscriptions=SubscriptionService(
             open_unit_of_work=open_unit_of_work,
@@ -235,7 +240,7 @@ def open_parts(
             identities=identities,
             following=following,
             receive=intake.receive,
-            source=joined.source,
+            source=NotedSource(joined.source, failures),
             server=joined.server,
         ),
         notes=NoteService(

@@ -3,7 +3,7 @@
 Knows the tables `reviews` and `decisions`; the legal moves are the domain's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -132,6 +132,13 @@ class SqlReviews:
         """The decisions of those of the reviews that have one, in no order."""
         query = select(decisions).where(decisions.c.review_id.in_(review_ids))
         return [_decision(row) for row in self._connection.execute(query).mappings()]
+
+    def written_back(self, review_ids: Collection[UUID]) -> dict[UUID, str]:
+        """Of those of which the EHR was told, under which id it holds that."""
+        query = select(write_backs.c.review_id, write_backs.c.ehr_id).where(
+            write_backs.c.review_id.in_(review_ids)
+        )
+        return {row.review_id: row.ehr_id for row in self._connection.execute(query)}
 
     def note_written_back(self, review_id: UUID, ehr_id: str, at: datetime) -> None:
         """Remember under which id the EHR holds what it was told; the first stands."""

@@ -6,6 +6,7 @@ network address nobody noted has the name of the process in its place, as a URI.
 """
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -101,7 +102,16 @@ def _shape(entry: AuditEntry) -> Shape:
         said = refs["interaction"]
         does = Does(said) if said in set(Does) else Does.OPERATION
         outcome = "8" if refs.get("why") else "0"
+    elif entry.kind is AuditKind.DELIVERY_RECEIVED and refs.get("door") == "fhir_fetched":
+        # What came in that way is what the EHR answered to a question of ours.
+        return Shape(Does.READ, shape.subject, "EHR record", shape.why, Server.EHR)
+    elif entry.kind in (AuditKind.EHR_PULLED, AuditKind.TIMELINES_EXPORTED) and _has_failed(refs):
+        outcome = "8"
     return Shape(does, shape.subject, shape.noun, shape.why, shape.server, outcome)
+
+
+def _has_failed(refs: Mapping[str, str]) -> bool:
+    return bool(refs.get("why"))
 
 
 def _outcome(status: str) -> str:

@@ -98,6 +98,9 @@ SHAPES = {
     AuditKind.REVIEW_READ: Shape(Does.READ, "review", "Review"),
     AuditKind.WRITEBACK_QUEUED: Shape(Does.UPDATE, "review", "Review"),
     AuditKind.WRITEBACK_DONE: Shape(Does.CREATE, "review", "Review", server=Server.EHR),
+    AuditKind.WRITEBACK_TAKEN_BACK: Shape(
+        Does.UPDATE, "review", "Review", Why.SAFETY, server=Server.EHR
+    ),
     AuditKind.MODEL_REGISTERED: Shape(Does.CREATE, "model", "Model", Why.OPERATIONS),
     AuditKind.MODEL_INSTALLED: Shape(Does.UPDATE, "model", "Model", Why.OPERATIONS),
     AuditKind.MODEL_PROPOSED: Shape(Does.UPDATE, "model", "Model", Why.OPERATIONS),
@@ -124,6 +127,22 @@ SHAPES = {
     AuditKind.SESSION_OPENED: Shape(Does.SIGN_IN, "", "Session"),
     AuditKind.TOKEN_ISSUED: Shape(Does.CREATE, "token", "Access token", Why.OPERATIONS),
     AuditKind.TOKEN_REVOKED: Shape(Does.DELETE, "token", "Access token", Why.OPERATIONS),
+    AuditKind.PREDICTION_STALE: Shape(Does.UPDATE, "prediction", "Prediction", Why.SAFETY),
+    AuditKind.TIMELINES_EXPORTED: Shape(Does.EXPORT, "", "Timelines", Why.OPERATIONS),
+    AuditKind.NOTE_SENT: Shape(Does.EXPORT, "delivery", "Note"),
+    AuditKind.WEBHOOK_DISABLED: Shape(Does.UPDATE, "", "Receiver", Why.OPERATIONS),
+    AuditKind.WEBHOOK_ENABLED: Shape(Does.UPDATE, "", "Receiver", Why.OPERATIONS),
+    AuditKind.CARDS_ASKED: Shape(Does.QUERY, "", "Card"),
+    AuditKind.CARD_FEEDBACK: Shape(Does.CREATE, "feedback", "Feedback on a card"),
+    AuditKind.EHR_PULLED: Shape(Does.QUERY, "", "EHR records", server=Server.EHR),
+    AuditKind.SUBSCRIPTION_MOVED: Shape(
+        Does.UPDATE, "subscription", "Subscription", Why.OPERATIONS
+    ),
+    AuditKind.GAP_FOUND: Shape(Does.UPDATE, "subscription", "Subscription", Why.OPERATIONS),
+    AuditKind.GAP_CLOSED: Shape(Does.UPDATE, "subscription", "Subscription", Why.OPERATIONS),
+    AuditKind.GAP_GIVEN_UP: Shape(
+        Does.UPDATE, "subscription", "Subscription", Why.OPERATIONS, outcome="8"
+    ),
     AuditKind.EHR_READ: Shape(Does.READ, "", "EHR record", server=Server.EHR),
     AuditKind.EHR_WRITTEN: Shape(Does.CREATE, "", "EHR record", server=Server.EHR),
 }

@@ -6,13 +6,15 @@ conditional on it. Where the server can be asked neither way, an unknown outcome
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from adapters.egress.errors import PeerRefusedError, PeerUnavailableError
 from adapters.egress.peer import Peer
 from adapters.fhir.capability import Capability, capability_of
 from adapters.fhir.outbound import entries_of
-from adapters.fhir.telling import JSON, tell
+from adapters.fhir.taking_back import take_back
+from adapters.fhir.telling import JSON, find, tell
 from adapters.sites.write_back import WriteBackChoices
 from clinical.errors import RejectedError
 from clinical.review.writeback import Told, WriteBack
@@ -86,15 +88,57 @@ class FhirGateway:
             NothingToWriteBackError, ForeignAddressError, OversizedAnswerError
             EhrUnavailableError
         """
-        ehr = self._ehrs.get(write_back.site)
+        ehr = self._ehr(write_back.site)
+        with _translated():
+            return _tell(ehr, write_back)
+
+    def take_back(self, write_back: WriteBack, ehr_id: str) -> Told:
+        """Mark what the EHR was told as entered in error, where the site wants that; what was marked.
+
+        Raises:
+            UnknownEhrError, EhrRefusedError, ForeignAddressError, OversizedAnswerError
+            EhrUnavailableError
+        """
+        ehr = self._ehr(write_back.site)
+        if not ehr.choices.takes_back:
+            return Told(ehr_id=ehr_id)
+        with _translated():
+            return _take_back(ehr, write_back, ehr_id)
+
+    def _ehr(self, site: str) -> Ehr:
+        ehr = self._ehrs.get(site)
         if ehr is None or not ehr.choices.is_on:
             raise UnknownEhrError("the site has no FHIR server, or write-back is off")
-        try:
-            return _tell(ehr, write_back)
-        except PeerRefusedError as error:
-            raise EhrRefusedError(f"the EHR answered {error.status}") from error
-        except PeerUnavailableError as error:
-            raise EhrUnavailableError(str(error), retry_after=error.retry_after) from error
+        return ehr
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What a peer raises, as the port has it."""
+    try:
+        yield
+    except PeerRefusedError as error:
+        raise EhrRefusedError(f"the EHR answered {error.status}") from error
+    except PeerUnavailableError as error:
+        raise EhrUnavailableError(str(error), retry_after=error.retry_after) from error
+
+
+def _take_back(ehr: Ehr, write_back: WriteBack, ehr_id: str) -> Told:
+    """Everything that was told but the model and the Provenance, which stay true."""
+    capability = ehr.capability()
+    takes = capability.can_create if ehr.choices.trusts_statement else _anything
+    entries = [
+        each
+        for each in entries_of(write_back, ehr.choices, takes)
+        if each.resource["resourceType"] in ehr.choices.resources
+    ]
+    done = []
+    for entry in entries:
+        kind = str(entry.resource["resourceType"])
+        place = ehr_id if ehr_id.startswith(f"{kind}/") else find(ehr.peer, entry)
+        if place is not None and take_back(ehr.peer, place, entry.full_url):
+            done.append(kind)
+    return Told(ehr_id=ehr_id, resource_types=tuple(done))
 
 
 def _tell(ehr: Ehr, write_back: WriteBack) -> Told:

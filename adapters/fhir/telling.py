@@ -38,12 +38,12 @@ def tell(peer: Peer, entries: Sequence[Entry], capability: Capability, *, is_who
 
 
 def _told_at_once(peer: Peer, entries: Sequence[Entry], main: Entry) -> str:
-    found = _find(peer, main)
+    found = find(peer, main)
     if found is not None:
         return found  # all was stored, or nothing would be
     body = json.dumps(transaction(entries)).encode()
     answer = peer.ask("POST", headers=_HEADERS, content=body)
-    stored = _location(answer, _type(main)) or _find(peer, main)
+    stored = _location(answer, _type(main)) or find(peer, main)
     if stored is None:
         raise PeerUnavailableError("the EHR did not say where it stored it")
     return stored
@@ -54,7 +54,7 @@ def _told_one_by_one(
 ) -> dict[str, str]:
     places: dict[str, str] = {}
     for entry in entries:
-        places[entry.full_url] = _find(peer, entry) or _created(
+        places[entry.full_url] = find(peer, entry) or _created(
             peer, Entry(entry.full_url, _resolved(entry.resource, places), entry.match), capability
         )
     return places
@@ -70,7 +70,7 @@ def _created(peer: Peer, entry: Entry, capability: Capability) -> str:
         if error.may_have_acted and not _can_be_asked(entry, capability):
             raise OutcomeUnknownError("whether the EHR stored it cannot be found out") from error
         raise
-    stored = _place_of(answer.headers.get("location", ""), _type(entry)) or _find(peer, entry)
+    stored = _place_of(answer.headers.get("location", ""), _type(entry)) or find(peer, entry)
     if stored is None:
         raise PeerUnavailableError("the EHR did not say where it stored it")
     return stored
@@ -97,7 +97,7 @@ def _resolved(value: Any, places: Mapping[str, str]) -> Any:
     }
 
 
-def _find(peer: Peer, entry: Entry) -> str | None:
+def find(peer: Peer, entry: Entry) -> str | None:
     """What carries our identifier, if the EHR holds it and can be searched.
 
     What comes back is looked at: a server may ignore a search parameter and return everything.
@@ -108,7 +108,7 @@ def _find(peer: Peer, entry: Entry) -> str | None:
         return None  # no search here: the conditional create finds it
     for each in _entries(_document(answer)):
         resource = each.get("resource")
-        if isinstance(resource, dict) and _carries(resource, entry.full_url):
+        if isinstance(resource, dict) and carries(resource, entry.full_url):
             return f"{_type(entry)}/{resource.get('id')}"
     return None
 
@@ -118,7 +118,8 @@ def _quoted(match: str) -> str:
     return f"{name}={quote(value, safe='')}"
 
 
-def _carries(resource: dict[str, Any], wanted: str) -> bool:
+def carries(resource: dict[str, Any], wanted: str) -> bool:
+    """Whether a resource has our identifier, as one or as a tag."""
     meta = resource.get("meta")
     tags = meta.get("tag") if isinstance(meta, dict) else None
     named = [(each.get("system"), each.get("value")) for each in _dicts(resource.get("identifier"))]

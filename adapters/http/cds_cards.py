@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from adapters.http.cds_schemas import Card, Coding, Link, Source, Topic
+from adapters.http.cds_site import CardStyle
 from adapters.http.cds_words import age, amount, interval, moment, name, percent, plain
 from adapters.http.items import words_of
 from clinical.prediction.plan import COURSE_UNDER_PLAN, PlanOption, StoredComparison
@@ -32,15 +33,6 @@ _SILENCES = {
     Silence.WITHDRAWN: "The last forecast was withdrawn; another was asked for.",
     Silence.OUTLIVED: "The last forecast speaks of a time that is over; another was asked for.",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardStyle:
-    """How a site wants its cards. From these calibrated risks on they warn; None: never."""
-
-    public_url: str
-    warning_from: float | None = None
-    critical_from: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from adapters.http.cds_cards import CardStyle
 from adapters.http.cds_requests import PATIENT
 from adapters.http.cds_tokens import TokenCheck
 from clinical.services.cards import CardService
@@ -16,6 +15,15 @@ ReadOrders = Callable[[bytes, PatientRef, datetime], Sequence[DraftOrder]]
 """The drafts of a Bundle about this patient; raises a RejectedError that names what is no FHIR."""
 
 PREFETCH = {PATIENT: "Patient/{{context.patientId}}"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardStyle:
+    """How a site wants its cards. From these calibrated risks on they warn; None: never."""
+
+    public_url: str
+    warning_from: float | None = None
+    critical_from: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,9 @@ class WriteBackChoices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ras-2 has it. `flag_at` is the estimate (a fraction) from which a Flag is raised. `match` is the
     search by which the server finds what it holds of ours. `style` `auto`: a transaction where the
     server's CapabilityStatement offers one, else one resource after the other. Some servers take more
-    than their statement lists (sekmet-fhir 0.1.1: RiskAssessment): then do not trust it.
+    than their statement lists (sekmet-fhir 0.1.1: RiskAssessment): then do not trust it. `takes_back`:
+    what was told and is recalled, or rested on what the EHR itself withdrew, is marked as entered in
+    error, without waiting for somebody to decide.
     """
 
     is_on: bool = False
@@ -25,4 +27,5 @@ class WriteBackChoices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     flag_at: Fraction = 0.2
     match: Literal["identifier", "_tag"] = "identifier"
     trusts_statement: bool = True
+    takes_back: bool = False
     style: Literal["auto", "transaction", "single"] = "auto"

@@ -26,6 +26,7 @@ class AuditKind(StrEnum):
     REVIEW_READ = "review.read.v1"
     WRITEBACK_QUEUED = "writeback.queued.v1"
     WRITEBACK_DONE = "writeback.done.v1"
+    WRITEBACK_TAKEN_BACK = "writeback.taken_back.v1"
     MODEL_REGISTERED = "model.registered.v1"
     MODEL_INSTALLED = "model.installed.v1"
     MODEL_PROPOSED = "model.promotion_proposed.v1"

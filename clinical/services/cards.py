@@ -144,6 +144,7 @@ class CardService:
 
     def _advise(self, uow: UnitOfWork, patient_id: UUID) -> Advice:
         now = self.clock.now()
+        patient_id = uow.retractions.merges([patient_id]).lead(patient_id)  # a merged one: the kept
         advice = _advice(uow, patient_id, now)
         if advice.silence not in (None, Silence.UNKNOWN_PATIENT):
             uow.outbox.add(self._owed(patient_id, now))
@@ -237,6 +238,8 @@ def _silence(
         return Silence.MODEL_NOT_IN_USE
     recall = uow.recalls.find(RecallKind.MODEL, digest)
     if recall is not None and recall.at >= prediction.made_at:
+        return Silence.WITHDRAWN
+    if uow.retractions.stale([prediction.request.prediction_id]):
         return Silence.WITHDRAWN
     if review is not None and _is_withdrawn(uow, review):
         return Silence.WITHDRAWN

@@ -15,6 +15,7 @@ from clinical.prediction.staleness import StaleMark, StaleReason
 from clinical.review.recall import Recall, RecallKind, Touched
 from clinical.services.ports import Identities, UnitOfWork, append_all
 from clinical.services.retraction import Change
+from clinical.services.taking_back import owe_take_backs
 from clinical.timeline.event import Event
 from clinical.timeline.merge import Merges
 from clinical.timeline.timeline import Timeline
@@ -167,6 +168,7 @@ def _ask_relooks(
                 for each in marked
             ),
         )
+        owe_take_backs(uow, marked, act.at, identities)
         if after is None:
             return
 

@@ -21,6 +21,7 @@ class MessageKind(StrEnum):
     RECORD_DELIVERY = "delivery.record"  # subject: delivery id
     PREDICT = "prediction.make"  # subject: patient id; parameters: purpose, as_of
     WRITE_BACK = "review.write_back"  # subject: review id
+    TAKE_BACK = "review.take_back"  # subject: review id
     CODE_NOTE = "note.normalize"  # subject: delivery id of a note, or of an event about one
     ANNOUNCE = "webhook.announce"  # subject: audit entry id
     SEND_WEBHOOK = "webhook.send"  # subject: audit entry id; parameters: site, endpoint

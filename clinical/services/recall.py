@@ -18,6 +18,7 @@ from clinical.review.recall import (
     TouchedPrediction,
 )
 from clinical.services.ports import Clock, Identities, OpenUnitOfWork, UnitOfWork, append_all
+from clinical.services.taking_back import owe_take_backs
 from clinical.timeline.event import Source
 from clinical.timeline.timeline import Timeline
 
@@ -210,6 +211,7 @@ class RecallService:
                     recall, touched, act.at, after=after, limit=_AT_ONCE
                 )
                 self._tell(uow, act, AuditKind.REVIEW_RELOOK, recall, marked)
+                owe_take_backs(uow, marked, act.at, self.identities)
                 uow.commit()
             num_marked += len(marked)
             if after is None:

@@ -8,7 +8,8 @@ from clinical.errors import RejectedError
 from clinical.prediction.prediction import Prediction
 from clinical.review.writeback import WriteBack
 from clinical.services.messages import Message
-from clinical.services.ports import Clock, EhrGateway, Identities, OpenUnitOfWork
+from clinical.services.ports import Clock, EhrGateway, Identities, OpenUnitOfWork, UnitOfWork
+from clinical.services.taking_back import owe_take_backs
 from clinical.timeline.timeline import Timeline
 
 
@@ -41,21 +42,9 @@ class WriteBackService:
             TakenOverError: somebody else has the message; the EHR is told once all the same.
         """
         with self.open_unit_of_work() as uow:
-            review = uow.reviews.get(review_id)
-            decision = uow.reviews.decision(review_id)
-            if decision is None:
-                raise UndecidedError("the review has no decision")
+            write_back = _composed(uow, review_id)
             if uow.recalls.relooks([review_id]):
                 raise RecalledError("what was decided about was recalled")
-            patient = uow.timelines.patient(review.patient_id)
-            prediction = uow.predictions.get(review.prediction_id)
-            write_back = WriteBack(
-                site=patient.site,
-                patient_reference=f"Patient/{patient.record_id}",
-                prediction=prediction,
-                decision=decision,
-                basis=_basis(prediction, uow.timelines.of(review.patient_id)),
-            )
         told = self.ehr.write_back(write_back)
         with self.open_unit_of_work() as uow:
             uow.outbox.done(message)
@@ -71,8 +60,51 @@ class WriteBackService:
                     left_out=",".join(told.left_out),
                 )
             )
+            # Recalled while the EHR was being told: whoever asked for another look did not see this.
+            if uow.recalls.relooks([review_id]):
+                owe_take_backs(uow, [review_id], self.clock.now(), self.identities)
             uow.commit()
         return told.ehr_id
+
+    def take_back(self, review_id: UUID, act: Act, *, message: Message) -> None:
+        """Mark as entered in error what the EHR was told of a review, where the site wants that.
+
+        Raises:
+            EhrUnavailableError
+            TakenOverError: somebody else has the message; it is marked once all the same.
+        """
+        with self.open_unit_of_work() as uow:
+            write_back = _composed(uow, review_id)
+            ehr_id = uow.reviews.written_back([review_id]).get(review_id)
+        told = self.ehr.take_back(write_back, ehr_id) if ehr_id is not None else None
+        with self.open_unit_of_work() as uow:
+            uow.outbox.done(message)
+            if told is not None and told.resource_types:
+                uow.audit_log.append(
+                    act.entry(
+                        self.identities.new(),
+                        AuditKind.WRITEBACK_TAKEN_BACK,
+                        review=review_id,
+                        told=",".join(told.resource_types),
+                    )
+                )
+            uow.commit()
+
+
+def _composed(uow: UnitOfWork, review_id: UUID) -> WriteBack:
+    review = uow.reviews.get(review_id)
+    decision = uow.reviews.decision(review_id)
+    if decision is None:
+        raise UndecidedError("the review has no decision")
+    patient = uow.timelines.patient(review.patient_id)
+    prediction = uow.predictions.get(review.prediction_id)
+    return WriteBack(
+        site=patient.site,
+        patient_reference=f"Patient/{patient.record_id}",
+        prediction=prediction,
+        decision=decision,
+        basis=_basis(prediction, uow.timelines.of(review.patient_id)),
+    )
 
 
 def _basis(prediction: Prediction, timeline: Timeline) -> tuple[str, ...]:

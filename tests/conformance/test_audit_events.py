@@ -66,6 +66,9 @@ def test_what_was_refused_or_is_no_interaction_claims_no_profile() -> None:
         AuditKind.SESSION_OPENED,
         AuditKind.LEDGER_EXPORTED,
         AuditKind.AUDIT_RUN,
+        AuditKind.TIMELINES_EXPORTED,
+        AuditKind.NOTE_SENT,
+        AuditKind.GAP_GIVEN_UP,
         AuditKind.EHR_WRITTEN,  # a transaction: R4 has the interaction, BALP no profile for it
     }
 
@@ -163,3 +166,9 @@ def test_what_we_expose_is_referred_to_and_the_rest_is_named_by_identifier() -> 
     assert exposed["what"]["reference"] == f"RiskAssessment/{P}"
     assert "reference" not in other["what"]
     assert other["what"]["identifier"]["value"] == f"urn:uuid:{R}"
+
+
+def test_what_was_fetched_is_a_read_of_the_ehr_and_what_was_delivered_a_create_here() -> None:
+    fetched = rendered(entry_of(AuditKind.DELIVERY_RECEIVED, actor="worker", door="fhir_fetched"))
+    delivered = rendered(entry_of(AuditKind.DELIVERY_RECEIVED, actor="site:north"))
+    assert (fetched["action"], delivered["action"]) == ("R", "C")

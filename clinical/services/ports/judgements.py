@@ -50,6 +50,10 @@ class Reviews(Protocol):
 
     def decision(self, review_id: UUID) -> Decision | None: ...
 
+    def written_back(self, review_ids: Collection[UUID]) -> dict[UUID, str]:
+        """Of those of which the EHR was told, under which id it holds that."""
+        ...
+
     def note_written_back(self, review_id: UUID, ehr_id: str, at: datetime) -> None:
         """Remember under which id the EHR holds what it was told; the first stands."""
         ...

@@ -99,6 +99,14 @@ class PlanModel(Protocol):
 class EhrGateway(Protocol):
     """The EHR as something that can be told."""
 
+    def take_back(self, write_back: WriteBack, ehr_id: str) -> Told:
+        """Mark as entered in error what it was told, where the site wants that; what was marked.
+
+        Raises:
+            EhrUnavailableError
+        """
+        ...
+
     def write_back(self, write_back: WriteBack) -> Told:
         """Tell the EHR once, however often called.
 

@@ -10,6 +10,7 @@ import pytest
 from clinical.audit.entry import AuditKind
 from clinical.errors import NotFoundError
 from clinical.prediction.memory import Answered
+from clinical.prediction.registry import Concern
 from clinical.prediction.request import Purpose
 from clinical.review.decision import Reason, Verdict
 from clinical.review.review import (
@@ -21,8 +22,9 @@ from clinical.review.review import (
 from clinical.services.messages import Message, MessageKind, TakenOverError
 from clinical.services.ports import ModelUnavailableError, WorklistQuery
 from clinical.services.prediction import UnknownPatientError
+from clinical.services.recall import RecallService
 from clinical.services.replay import ChangedInputError
-from clinical.services.writeback import UndecidedError
+from clinical.services.writeback import RecalledError, UndecidedError
 from tests.clinical.builders import PATIENT, event, hours
 from tests.clinical.services.conftest import World
 
@@ -176,6 +178,50 @@ def test_a_clinician_claims_decides_and_the_ehr_is_told_once(world: World, revie
     assert {AuditKind.REVIEW_SIGNED, AuditKind.WRITEBACK_QUEUED, AuditKind.WRITEBACK_DONE} <= set(
         kinds
     )
+
+
+def _signed_and_told(world: World, review_id: UUID) -> None:
+    world.reviews.claim(review_id, world.act(), expected_version=1)
+    world.reviews.sign(review_id, world.act(), expected_version=2, verdict=Verdict.AGREE)
+    world.write_back.tell(review_id, world.act("service"), message=_owed(world, "WRITE_BACK"))
+
+
+def _owed(world: World, kind: str) -> Message:
+    with world.open_unit_of_work() as uow:
+        owed = [m for m in uow.outbox.claim(9, timedelta(1)) if m.kind is MessageKind[kind]]
+        uow.commit()
+    return owed[0]
+
+
+def _recall_model(world: World) -> None:
+    recalls = RecallService(
+        open_unit_of_work=world.open_unit_of_work, clock=world.clock, identities=world.identities
+    )
+    digest = world.models.fingerprint().manifest_digest
+    recalls.recall(recalls.of_model(digest), by="anna", concern=Concern.SAFETY)
+
+
+def test_what_the_ehr_was_told_is_taken_back_when_it_is_recalled(
+    world: World, review_id: UUID
+) -> None:
+    _signed_and_told(world, review_id)
+    _recall_model(world)
+    message = _owed(world, "TAKE_BACK")
+    world.write_back.take_back(review_id, world.act("service"), message=message)
+    assert len(world.ehr.taken_back) == 1
+    kinds = [entry.kind for entry in world.history(review=str(review_id))]
+    assert kinds.count(AuditKind.WRITEBACK_TAKEN_BACK) == 1
+
+
+def test_what_was_recalled_before_the_ehr_was_told_is_not_told(
+    world: World, review_id: UUID
+) -> None:
+    world.reviews.claim(review_id, world.act(), expected_version=1)
+    world.reviews.sign(review_id, world.act(), expected_version=2, verdict=Verdict.AGREE)
+    _recall_model(world)
+    with pytest.raises(RecalledError):
+        world.write_back.tell(review_id, world.act(), message=_owed(world, "WRITE_BACK"))
+    assert world.ehr.num_calls == 0
 
 
 def test_nothing_is_owed_to_an_ehr_whose_site_did_not_turn_write_back_on(
