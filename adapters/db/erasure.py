@@ -58,9 +58,9 @@ _DELETE = (
     "DELETE FROM audit_openings WHERE entry_id IN (SELECT entry_id FROM erased_entries)",
     "DELETE FROM write_backs USING erased_reviews AS gone WHERE write_backs.review_id = gone.review_id",
     """DELETE FROM card_feedback WHERE prediction_id IN
-        (SELECT prediction_id FROM predictions WHERE patient_id = :patient)""",
+        (SELECT prediction_id FROM predictions WHERE patient_id = ANY(:patients))""",
     """DELETE FROM shown_cards WHERE prediction_id IN
-        (SELECT prediction_id FROM predictions WHERE patient_id = :patient)""",
+        (SELECT prediction_id FROM predictions WHERE patient_id = ANY(:patients))""",
     "DELETE FROM decisions USING erased_reviews AS gone WHERE decisions.review_id = gone.review_id",
     "DELETE FROM plan_comparisons USING erased_reviews AS gone WHERE plan_comparisons.review_id = gone.review_id",
     "DELETE FROM reviews USING erased_reviews AS gone WHERE reviews.review_id = gone.review_id",

@@ -18,7 +18,9 @@ ANNOUNCED: Mapping[AuditKind, str] = {
     AuditKind.REVIEW_SUPERSEDED: "review.superseded",
     AuditKind.REVIEW_WITHDRAWN: "review.withdrawn",
     AuditKind.REVIEW_RELOOK: "review.relook_asked",
+    AuditKind.PREDICTION_STALE: "prediction.stale",
     AuditKind.WRITEBACK_DONE: "writeback.done",
+    AuditKind.WRITEBACK_TAKEN_BACK: "writeback.taken_back",
     AuditKind.MODEL_PROMOTED: "model.promoted",
     AuditKind.MODEL_STOPPED: "model.stopped",
 }
