@@ -109,6 +109,7 @@ def _parts(site: Site) -> list[str]:
         *(["HL7 v2"] if site.hl7v2 is not None else []),
         *(["C-CDA"] if site.ccda is not None else []),
         *(["subscriptions"] if site.subscriptions else []),
+        *(["polling"] if site.poll is not None else []),
         *(["write-back"] if site.fhir is not None and site.write_back.is_on else []),
     ]
 

@@ -107,6 +107,15 @@ class SqlInbox:
         )
         return {row.delivery_id: row.digest for row in self._connection.execute(query)}
 
+    def recorded_since(self, delivery_ids: Collection[UUID], since: datetime) -> list[UUID]:
+        """Those of them that were understood at or after this moment, the last one first."""
+        query = (
+            select(deliveries.c.delivery_id)
+            .where(_is_one_of(delivery_ids), deliveries.c.recorded_at >= since)
+            .order_by(deliveries.c.recorded_at.desc(), deliveries.c.delivery_id.desc())
+        )
+        return list(self._connection.execute(query).scalars())
+
     def altered(self, delivery_ids: Collection[UUID]) -> list[UUID]:
         """Those held whose bytes, hashed again, are not those that came.
 

@@ -74,12 +74,12 @@ class SqlTimelines:
         held = self._held(list(unique))
         return self._copy([item for item in ordered if item[0] not in held])
 
-    def of(self, patient_id: UUID) -> Timeline:
-        """Everything held about a patient; empty where nothing is."""
+    def of(self, patient_id: UUID, *, without: Collection[UUID] = ()) -> Timeline:
+        """Everything held about a patient but what these deliveries told; empty where nothing is."""
         merges = merges_around(self._connection, [patient_id])
         with self._driver.cursor(binary=True) as cursor:
             cursor.execute(_OF_PATIENTS, [sorted({patient_id, *merges.patient_ids})])
-            events = events_of(cursor)
+            events = [e for e in events_of(cursor) if e.source.delivery_id not in without]
             if not merges.statements:
                 return Timeline.of(patient_id, events)
             return Timeline.of_person(patient_id, by_patient(events), merges)

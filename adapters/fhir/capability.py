@@ -19,6 +19,7 @@ class Capability:
     conditional_creates: frozenset[str] = frozenset()
     searches: Mapping[str, frozenset[str]] = field(default_factory=dict)
     has_transaction: bool | None = None
+    operations: frozenset[str] = frozenset()  # by name, such as `export`
 
     def can_create(self, resource_type: str) -> bool:
         """Whether it takes new ones; a type listed without interactions is given the benefit of doubt."""
@@ -58,6 +59,11 @@ def capability_of(statement: Mapping[str, Any]) -> Capability:
             for name, each in types.items()
         },
         has_transaction="transaction" in wide if wide else None,
+        operations=frozenset(
+            str(each.get("name")).lstrip("$")
+            for offers in (rest, *types.values())
+            for each in _dicts(offers.get("operation"))
+        ),
     )
 
 

@@ -10,7 +10,10 @@ from adapters.fhir.telling import JSON
 from adapters.sites.write_back import WriteBackChoices
 from clinical.errors import ClinicalError
 
-_OPERATIONS = {"everything": "Patient/$everything", "export": "$export"}
+_OPERATIONS = {
+    "everything": ("Patient/$everything", "clinical pull patient"),
+    "export": ("Bulk Data $export", "clinical pull bulk"),
+}
 
 
 class Finding(NamedTuple):
@@ -32,6 +35,10 @@ def check(peer: Peer, choices: WriteBackChoices) -> Iterator[Finding]:
     capability = capability_of(statement)
     yield _spoken(capability)
     yield _readable(peer)
+    for name, (what, command) in _OPERATIONS.items():
+        is_listed = name in capability.operations
+        words = "listed" if is_listed else "not listed in its statement; it may answer all the same"
+        yield Finding(True if is_listed else None, what, f"{words} (`{command}`)")
     if choices.is_on:
         yield from _writable(capability, choices)
     else:

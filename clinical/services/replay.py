@@ -17,6 +17,7 @@ from clinical.prediction.plan import StoredComparison
 from clinical.prediction.prediction import Capsule, Forecast, Prediction
 from clinical.prediction.replay import Gap, Recomputed, Replay, compare, compare_comparisons
 from clinical.services.ports import ModelServer, OpenUnitOfWork, PlanModel, UnitOfWork
+from clinical.services.reading_again import as_it_was_read
 from clinical.timeline.timeline import Timeline
 
 
@@ -228,8 +229,10 @@ def _found(uow: UnitOfWork, asked: _Asked) -> _Found:
     Raises:
         ChangedInputError, ChangedBytesError, ErasedBytesError
     """
-    timeline = uow.timelines.of(asked.patient_id).cut(asked.as_of, received_by=asked.received_by)
-    if not timeline.is_input(asked.capsule.input_digest):
+    timeline = as_it_was_read(
+        uow, asked.patient_id, asked.as_of, asked.received_by, asked.capsule.input_digest
+    )
+    if timeline is None:
         raise ChangedInputError("the events that the answer rested on were changed or erased")
     deliveries = deliveries_of(timeline)
     held = uow.inbox.digests(deliveries)

@@ -37,6 +37,7 @@ def test_no_service_imports_a_service(service: Path) -> None:
         "admission",
         "following",
         "marking",
+        "reading_again",
         "retraction",
         "taking_back",
     }

@@ -26,8 +26,11 @@ class Timelines(Protocol):
         """Store those not yet held (by COPY); returns how many were new."""
         ...
 
-    def of(self, patient_id: UUID) -> Timeline:
-        """Everything held about a patient, and under records merged into theirs; empty where nothing is."""
+    def of(self, patient_id: UUID, *, without: Collection[UUID] = ()) -> Timeline:
+        """Everything held about a patient, and under records merged into theirs; empty where nothing is.
+
+        What the deliveries `without` told is left out.
+        """
         ...
 
     def versions(self, records: Set[Record]) -> list[Event]:

@@ -26,6 +26,10 @@ class Inbox(Protocol):
         """What was noted at the door of each that is held: the hex SHA-256 of its bytes, empty once erased."""
         ...
 
+    def recorded_since(self, delivery_ids: Collection[UUID], since: datetime) -> list[UUID]:
+        """Those of them that were understood at or after this moment, the last one first."""
+        ...
+
     def altered(self, delivery_ids: Collection[UUID]) -> list[UUID]:
         """Those held whose bytes, hashed again, are not those that came."""
         ...

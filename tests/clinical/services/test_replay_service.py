@@ -19,6 +19,7 @@ from clinical.services.replay import (
     ErasedBytesError,
     OtherModelError,
 )
+from clinical.timeline.event import Event
 from tests.clinical.builders import PATIENT
 from tests.clinical.services.conftest import World
 from tests.fakes import MODEL
@@ -216,3 +217,23 @@ def test_a_model_that_says_something_else_now_is_told_with_where(
 def test_nothing_of_this_identity_is_not_found(world: World) -> None:
     with pytest.raises(NotFoundError):
         world.replays.replay(UUID(int=404))
+
+
+def test_what_had_come_but_was_not_understood_yet_is_no_part_of_what_the_question_read(
+    world: World,
+) -> None:
+    """A second delivery waited in the queue while the question was asked."""
+    twelve = list(world.reader.reading.events)
+    first = world.intake.receive(world.delivery(BODIES[0], "d0"), world.act()).delivery_id
+    second = world.intake.receive(world.delivery(BODIES[1], "d1"), world.act()).delivery_id
+    newest, *others = reversed(twelve)
+    world.reader.reading.events = _read_from(first, [newest, *others[:5]])
+    world.intake.record(first, world.act(), predict=False)
+    prediction_id = world.predictions.make(PATIENT, world.act())
+    world.reader.reading.events = _read_from(second, others[5:])
+    world.intake.record(second, world.act(), predict=False)
+    assert world.replays.replay(prediction_id).recomputed.replay is Replay.EQUAL
+
+
+def _read_from(delivery_id: UUID, events: list[Event]) -> list[Event]:
+    return [replace(each, source=replace(each.source, delivery_id=delivery_id)) for each in events]
