@@ -127,7 +127,12 @@ async def call(service_id: ServiceId, caller: TheCaller, request: Request, given
         return Cards(cards=await desk.answer(caller, service_id, body))
 
 
-@routes.post("/cds-services/{service_id}/feedback", responses=_REFUSALS, openapi_extra=_FEEDBACK)
+@routes.post(
+    "/cds-services/{service_id}/feedback",
+    responses=_REFUSALS,
+    openapi_extra=_FEEDBACK,
+    response_class=Response,  # an empty answer, as the specification has it
+)
 async def feedback(
     service_id: ServiceId, caller: TheCaller, request: Request, given: Given
 ) -> Response:

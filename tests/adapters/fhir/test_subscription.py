@@ -106,14 +106,13 @@ def test_an_event_whose_record_was_left_out_of_a_full_notification_is_to_be_read
     assert [each.unread for each in said(content).happened] == [(O1,), ()]
 
 
-def test_entries_that_name_nothing_are_set_aside() -> None:
-    torn = {"response": {"status": "200"}}
-    content = bundle(parameters(numbers=["1"], focuses=["Observation/o1"]), torn)
+def test_an_entry_that_is_none_is_set_aside_and_one_that_only_says_how_it_went_is_counted() -> None:
+    answered = {"response": {"status": "200"}}
+    content = bundle(parameters(numbers=["1"], focuses=["Observation/o1"]), answered)
     content["entry"].append(5)
-    assert reasons(read(content)) == [
-        ("entry[1]", "fhir.entry_without_resource"),
-        ("entry[2]", "fhir.entry_without_resource"),
-    ]
+    reading = read(content)
+    assert reasons(reading) == [("entry[2]", "fhir.entry_without_resource")]
+    assert reading.counts["skipped:(no record)"] == 1
 
 
 def test_a_created_record_is_named_by_its_full_url_and_an_updated_one_by_its_request() -> None:
