@@ -51,6 +51,7 @@ class Refusals:
         self._elapsed = elapsed
         self._counted: dict[Refusal, _Counted] = {}
         self._lock = Lock()
+        self.telling = Lock()  # held by whoever tells: else two of them would tell the same
 
     def note(self, refusal: Refusal, request_id: str) -> None:
         """Count one."""
@@ -134,10 +135,11 @@ def tell_due(
 ) -> None:
     """Tell it in one go; what cannot be told now stays counted, and is told the next time."""
     try:
-        moment = now()
-        refused = refusals.due(moment, all_of_it=all_of_it)
-        if refused:
-            tell(refused, moment)
-            refusals.told(refused)
+        with refusals.telling:
+            moment = now()
+            refused = refusals.due(moment, all_of_it=all_of_it)
+            if refused:
+                tell(refused, moment)
+                refusals.told(refused)
     except Exception as error:  # noqa: BLE001 - the next second is another chance
         _log.warning("refusals not told", **error_fields(error))
