@@ -1,5 +1,6 @@
 """`clinical subscribe`: subscriptions at EHRs, made, renewed, removed and watched. Shows no patient data."""
 
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ _NAME = typer.Argument(help="The subscription, as the sites file calls it.")
 _NAME_OR_ALL = typer.Argument(help="The subscription; else every one of the site.")
 _BY = typer.Option(help="Who you are: it enters the audit log.")
 _OPERATOR = "operator"
+_WIDE = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +42,9 @@ def list_all(data_dir: Annotated[Path | None, _DATA_DIR] = None) -> None:
     from adapters.assembly.subscribing import subscribing  # noqa: PLC0415
 
     with told_in_words(), subscribing(data_dir) as (service, stated):
-        Console().print(_table(service, stated))
+        # Whatever reads a pipe needs whole ids, not what fits into eighty columns.
+        width = None if sys.stdout.isatty() else _WIDE
+        Console(width=width).print(_table(service, stated))
 
 
 def create(
