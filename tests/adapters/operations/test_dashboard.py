@@ -58,6 +58,8 @@ def _exported() -> dict[str, set[str]]:
         asker.answered("")
     web.observe("/", "GET", 200, 0.1)
     web.delivered("fhir", is_new=True)
+    web.carded("patient-view", "shown")
+    web.prefetched("satisfied")
     worker.attempted("id", "prediction.make", "done", 0.1)
     worker.merged([0.5])
     text = web.exposition()[0] + exposition(worker.registry)[0]
