@@ -26,18 +26,21 @@ def addressed(delivery: Delivery) -> Slice:
     return Slice(b"", SINGLE, deletion=Deletion(url, url.encode(), None))
 
 
-def named(deletion: Deletion) -> Target:
-    """Type and id of what was deleted; empty where that is not one record: a search, or one version."""
+def named(deletion: Deletion, bases: tuple[str, ...] = ()) -> Target:
+    """Type and id of what was deleted; empty where that is not one record: a search, or one version.
+
+    Where `bases` are given, a record of another server is none of ours.
+    """
     if "/_history/" in deletion.url:
         return "", ""
     try:
-        record_type, record_id = target_of(deletion.url, {}, "request.url")
+        record_type, record_id = target_of(deletion.url, {}, "request.url", bases)
     except RecordError:
         return "", ""
     return (record_type, record_id) if record_type in RESOURCE_TYPES else ("", "")
 
 
-def withdrawn(deletion: Deletion, delivery: Delivery) -> Withdrawn:
+def withdrawn(deletion: Deletion, delivery: Delivery, bases: tuple[str, ...] = ()) -> Withdrawn:
     """A record of which nothing more is known than that it was deleted.
 
     What says so is named by its bytes and by when it was done: the next deletion of that record, in
@@ -46,7 +49,7 @@ def withdrawn(deletion: Deletion, delivery: Delivery) -> Withdrawn:
     Raises:
         RecordError: no one record is named, or the time is impossible.
     """
-    record_type, record_id = named(deletion)
+    record_type, record_id = named(deletion, bases)
     if not record_type:
         raise RecordError(
             Reason.DELETION_NOT_READ, "request.url: a deletion is read where it names Type/id"

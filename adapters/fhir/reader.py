@@ -95,7 +95,7 @@ class _Lane:
         """
         deletion = each.slice.deletion
         if deletion is not None:
-            withdrawn = deletions.withdrawn(deletion, scene.delivery)
+            withdrawn = deletions.withdrawn(deletion, scene.delivery, scene.ways.prefixes)
             scene.reading.withdrawn.append(withdrawn)
             scene.reading.counts[f"deleted:{withdrawn.source.record_type}"] += 1
             return

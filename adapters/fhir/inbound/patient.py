@@ -8,7 +8,6 @@ from adapters.fhir.codes import code
 from adapters.fhir.datatypes import UNREAD, Reference, Text, closed
 from adapters.fhir.errors import Reason, RecordError
 from adapters.fhir.record import NO_FLAGS, Record, only_one
-from adapters.fhir.references import target_of
 from adapters.fhir.resource import Resource
 from clinical.services.delivery import Merged
 from clinical.timeline.code import Code, CodeSystem
@@ -81,7 +80,7 @@ def _merge(link: Link, patient: Patient, record: Record) -> None:
         record.scene.count("contradiction:Patient.link")
         return
     try:
-        record_type, other = target_of(link.other.reference or "", record.scene.links, "link.other")
+        record_type, other = record.scene.target_of(link.other.reference or "", "link.other")
     except RecordError:
         record_type, other = "", ""
     if record_type != "Patient":

@@ -129,3 +129,31 @@ def test_a_name_that_two_records_of_a_delivery_have_leads_to_neither() -> None:
     body = json.dumps({"resourceType": "Bundle", "entry": entries}).encode()
     (refused,) = records.in_both_lanes(body).quarantined
     assert (refused.position, refused.reason_code) == ("entry[2]", "fhir.ambiguous_reference")
+
+
+def test_a_link_to_a_patient_of_another_server_merges_nobody() -> None:
+    patient = {
+        "resourceType": "Patient",
+        "id": "p1",
+        "active": False,
+        "link": [
+            {"other": {"reference": "https://other.example/Patient/p2"}, "type": "replaced-by"}
+        ],
+    }
+    assert read(patient, SiteWays(bases=(EHR,))).merged == []
+    patient["link"] = [{"other": {"reference": f"{EHR}/Patient/p2"}, "type": "replaced-by"}]
+    (merged,) = read(patient, SiteWays(bases=(EHR,))).merged
+    assert (merged.gone, merged.kept) == ("p1", "p2")
+
+
+def test_a_deletion_on_another_server_withdraws_nothing_of_ours() -> None:
+    def deleted(url: str) -> dict[str, Any]:
+        entry = {"request": {"method": "DELETE", "url": url}}
+        return {"resourceType": "Bundle", "type": "history", "entry": [entry]}
+
+    ways = SiteWays(bases=(EHR,))
+    foreign = read(deleted("https://other.example/Observation/o1"), ways)
+    assert foreign.withdrawn == []
+    assert [each.reason_code for each in foreign.quarantined] == ["fhir.deletion_not_read"]
+    (withdrawn,) = read(deleted(f"{EHR}/Observation/o1"), ways).withdrawn
+    assert withdrawn.source.record_id == "o1"
