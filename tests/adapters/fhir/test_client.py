@@ -1,16 +1,10 @@
 """Telling an EHR once: against a real FHIR server, and against every way in which one can fail."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +18,7 @@ from clinical.prediction.prediction import Prediction
 from clinical.services.ports import EhrUnavailableError
 from tests.adapters.fhir.ehrs import gateway_over, gateway_to, peer_at
 from tests.adapters.fhir.test_outbound import write_back
+from tests.sekmet import sekmet
 
 Answer = Callable[[httpx.Request], httpx.Response]
 NONE_FOUND = httpx.Response(200, json={"resourceType": "Bundle", "type": "searchset"})
@@ -32,19 +27,7 @@ NONE_FOUND = httpx.Response(200, json={"resourceType": "Bundle", "type": "search
 @pytest.fixture(scope="module")
 def ehr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a running sekmet-fhir, an R4 server that we did not write, with one patient."""
-    folder = tmp_path_factory.mktemp("ehr")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/fhir"
-    (folder / "settings.yaml").write_text(
-        f"base_url: {url}\nhost: 127.0.0.1\nport: {port}\nsimulator: {{enabled: false}}\n"
-    )
-    command = [str(Path(sys.executable).with_name("sekmet")), "serve", "-c", "settings.yaml"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=_environment())
-    try:
-        _await(f"{url}/metadata", server)
+    with sekmet(tmp_path_factory.mktemp("ehr")) as url:
         patient = {"resourceType": "Patient", "id": "p1"}
         httpx.put(f"{url}/Patient/p1", json=patient).raise_for_status()
         condition = {
@@ -54,25 +37,6 @@ def ehr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         }
         httpx.put(f"{url}/Condition/c1", json=condition).raise_for_status()
         yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
-
-
-def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # noqa: TID251
-
-
-def _await(url: str, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(200):
-        assert server.poll() is None
-        try:
-            if httpx.get(url).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError("the server did not come up")
 
 
 def _total(url: str, kind: str) -> int:

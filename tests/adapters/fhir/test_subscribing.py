@@ -170,7 +170,9 @@ def test_creating_twice_makes_one_and_updates_it() -> None:
 
 
 def test_what_is_gone_is_removed_without_complaint() -> None:
-    server(Server()).remove("north", "labs", "s1")
+    ehr = Server()
+    server(ehr).remove("north", "labs", "s1")
+    assert ehr.asked == [("DELETE", "Subscription/s1")]
 
 
 def test_a_subscription_that_is_gone_cannot_be_renewed() -> None:
