@@ -27,11 +27,13 @@ from clinical.audit.entry import Act
 from clinical.prediction.prediction import Prediction
 from clinical.review.decision import Decision
 from clinical.review.review import HeldByAnotherError, Review, ReviewState, StaleVersionError
-from clinical.services.ports import WorklistQuery
+from clinical.services.ports import UnitOfWork, WorklistQuery
+from clinical.services.reading_again import as_it_was_read
 from clinical.timeline.timeline import Timeline
 
 _OPEN = (ReviewState.QUEUED, ReviewState.CLAIMED)
 _MAX_DAYS = 365 * 150
+_MOST_LATE = 8  # somebody waits for the page
 
 routes = APIRouter(prefix="/v1/reviews", tags=["reviews"])
 
@@ -185,14 +187,19 @@ def _load(
         review = uow.reviews.get(review_id)
         prediction = uow.predictions.get(review.prediction_id)
         decision = uow.reviews.decision(review_id)
-        everything = uow.timelines.of(review.patient_id)
-    asked = prediction.request
-    return (
-        review,
-        prediction,
-        everything.cut(asked.as_of, received_by=asked.received_by),
-        decision,
+        return review, prediction, _read(uow, prediction), decision
+
+
+def _read(uow: UnitOfWork, prediction: Prediction) -> Timeline:
+    """What the answer rests on; where that is not so any more, what had come by then."""
+    asked, digest = prediction.request, prediction.forecast.capsule.input_digest
+    read = as_it_was_read(
+        uow, asked.patient_id, asked.as_of, asked.received_by, digest, most_late=_MOST_LATE
     )
+    if read is not None:
+        return read
+    everything = uow.timelines.of(asked.patient_id)
+    return everything.cut(asked.as_of, received_by=asked.received_by)
 
 
 @routes.get("/{review_id}/history", responses=_READ)

@@ -12,16 +12,22 @@ from clinical.timeline.timeline import Timeline
 
 # Understanding is noted with the moment at which it began, and may have ended after the question.
 _LONGEST_READING = timedelta(minutes=5)
-_MOST_LATE = 64
+MOST_LATE = 64
 
 
 def as_it_was_read(
-    uow: UnitOfWork, patient_id: UUID, as_of: datetime, received_by: datetime, input_digest: str
+    uow: UnitOfWork,
+    patient_id: UUID,
+    as_of: datetime,
+    received_by: datetime,
+    input_digest: str,
+    *,
+    most_late: int = MOST_LATE,
 ) -> Timeline | None:
     """The timeline whose digest is that of the question's input; None where none is.
 
     Those deliveries that were understood last are left out one after the other: the digest tells
-    where to stop.
+    where to stop. No more than `most_late` are left out.
     """
     whole = uow.timelines.of(patient_id)
     timeline = whole.cut(as_of, received_by=received_by)
@@ -32,7 +38,7 @@ def as_it_was_read(
         for each in whole.versions
         if each.event.received_at <= received_by
     }
-    late = uow.inbox.recorded_since(came, received_by - _LONGEST_READING)[:_MOST_LATE]
+    late = uow.inbox.recorded_since(came, received_by - _LONGEST_READING)[:most_late]
     for number in range(1, len(late) + 1):
         fewer = uow.timelines.of(patient_id, without=frozenset(late[:number]))
         timeline = fewer.cut(as_of, received_by=received_by)

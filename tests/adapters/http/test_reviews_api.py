@@ -1,5 +1,6 @@
 """The review API: what a clinician sees, and every answer that a move can get."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,8 +9,11 @@ import pytest
 
 from clinical.audit.entry import AuditKind
 from clinical.review.review import LEASE
+from clinical.services.delivery import Delivery, Door, Reading
+from clinical.timeline.patient import PatientRef
 from tests.adapters.http.conftest import Stage
 from tests.adapters.http.stage import MIN_EVENTS
+from tests.clinical.services.conftest import ScriptedReader
 
 pytestmark = pytest.mark.integration
 
@@ -165,7 +169,6 @@ def test_values_in_another_unit_are_counted_never_converted(stage: Stage) -> Non
     from dataclasses import replace
     from decimal import Decimal
 
-    from clinical.timeline.patient import PatientRef
     from clinical.timeline.quantity import Quantity
 
     stage.sign_in()
@@ -184,8 +187,6 @@ def test_values_in_another_unit_are_counted_never_converted(stage: Stage) -> Non
 
 
 def test_the_timeline_is_cut_at_the_question(stage: Stage, review_id: UUID) -> None:
-    from clinical.timeline.patient import PatientRef
-
     before = stage.get(f"/v1/reviews/{review_id}/timeline").json()
     patient = PatientRef("north", "p1")
     stage.record(patient, [stage.event_of(patient, "later", at=2000.0, value="300")])
@@ -199,9 +200,33 @@ def test_the_timeline_is_cut_at_the_question(stage: Stage, review_id: UUID) -> N
     ]
 
 
-def test_neither_name_nor_id_of_the_patient_is_in_a_worklist(stage: Stage, review_id: UUID) -> None:
-    from clinical.timeline.patient import PatientRef
+def test_the_timeline_leaves_out_what_had_come_and_was_not_understood_yet(stage: Stage) -> None:
+    """A delivery that waited gave the prediction nothing: its reader must not think that it did."""
+    stage.sign_in()
+    patient = PatientRef("north", "p9")
+    stage.record(patient, [stage.event_of(patient, "read", at=24.0)])
+    reader = ScriptedReader(Reading())
+    intake = replace(stage.deps.intake, readers={Door.FHIR: reader})
+    waiting = Delivery(
+        delivery_id=uuid4(),
+        site="north",
+        door=Door.FHIR,
+        sender_id="waited",
+        body=b"{}",
+        content_type="application/fhir+json",
+        received_at=stage.clock.now(),
+    )
+    intake.receive(waiting, stage.act("site:north"))
+    review_id = stage.predict(patient)
+    late = stage.event_of(patient, "waited", at=12.0)
+    reader.reading.events = [
+        replace(late, source=replace(late.source, delivery_id=waiting.delivery_id))
+    ]
+    intake.record(waiting.delivery_id, stage.act("worker"), predict=False)
+    assert stage.get(f"/v1/reviews/{review_id}/timeline").json()["num_events"] == 1
 
+
+def test_neither_name_nor_id_of_the_patient_is_in_a_worklist(stage: Stage, review_id: UUID) -> None:
     text = stage.get("/v1/reviews").text
     assert str(PatientRef("north", "p1").patient_id) not in text
     assert '"p1"' not in text
@@ -341,8 +366,6 @@ def test_a_malformed_decision_is_refused_without_an_echo(stage: Stage, review_id
 
 
 def test_a_newer_prediction_supersedes_the_open_review(stage: Stage, review_id: UUID) -> None:
-    from clinical.timeline.patient import PatientRef
-
     patient = PatientRef("north", "p1")
     stage.record(patient, [stage.event_of(patient, "news", at=300.0, value="120")])
     newer = stage.predict(patient)
