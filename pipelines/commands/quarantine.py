@@ -26,20 +26,20 @@ def list_all(
 ) -> None:
     """Messages given up, records not understood, what the broker would not deliver; newest first."""
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
     from adapters.assembly import stored  # noqa: PLC0415
+    from pipelines.commands.tables import table  # noqa: PLC0415
 
     with told_in_words(), stored.quarantine(data_dir) as service:
         given_up, aside = service.given_up(limit), service.set_aside(limit)
         buried = service.dead_letters(limit)
-    messages = Table("message", "work", "attempts", "why", "given up", title="Messages")
+    messages = table("message", "work", "attempts", "why", "given up", title="Messages")
     for message in given_up:
         when = message.given_up_at.isoformat(timespec="seconds")
         messages.add_row(
             str(message.message_id), message.kind, str(message.attempts), message.error_code, when
         )
-    records = Table("delivery", "site", "where", "kind", "why", "since", title="Records")
+    records = table("delivery", "site", "where", "kind", "why", "since", title="Records")
     for each in aside:
         when = each.at.isoformat(timespec="seconds")
         records.add_row(
@@ -50,7 +50,7 @@ def list_all(
             each.reason_code,
             when,
         )
-    letters = Table("message", "why", "times", "first", "last", "bytes", title="Dead letters")
+    letters = table("message", "why", "times", "first", "last", "bytes", title="Dead letters")
     for dead in buried:
         first, last = (at.isoformat(timespec="seconds") for at in (dead.first_at, dead.last_at))
         name = str(dead.letter.message_id or f"sha256:{dead.letter.digest}")

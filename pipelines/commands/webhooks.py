@@ -60,20 +60,20 @@ def dead(
 ) -> None:
     """What receivers were not told in the end, the newest first."""
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
 
     from adapters.assembly import stored  # noqa: PLC0415
+    from pipelines.commands.tables import table  # noqa: PLC0415
 
     with told_in_words(), stored.announcing(data_dir) as (service, _, _named):
         found = service.dead(limit)
-    table = Table("message", "site", "name", "event", "why", "given up")
+    listed = table("message", "site", "name", "event", "why", "given up")
     for each in found:
         when = each.given_up_at.isoformat(timespec="seconds")
         name = each.receiver
-        table.add_row(
+        listed.add_row(
             str(each.message_id), name.site, name.endpoint, each.event, each.error_code, when
         )
-    Console().print(table)
+    Console().print(listed)
 
 
 def redrive(
