@@ -93,6 +93,8 @@ class Summary:
     def require_complete(self) -> None:
         """Return if everything that was sent was understood and brought to a prediction and a review.
 
+        Whoever else is held (others told of them, or two records were merged) need not be.
+
         Raises:
             DemoIncompleteError
         """
@@ -101,8 +103,8 @@ class Summary:
             "deliveries": self.num_sent - census.num_deliveries,
             "deliveries not understood": census.num_unrecorded_deliveries,
             "patients": self.num_sent - census.num_patients,
-            "predictions": census.num_patients - (census.num_predictions - self.num_of_the_past),
-            "reviews": census.num_patients - self.num_reviews,
+            "predictions": self.num_sent - (census.num_predictions - self.num_of_the_past),
+            "reviews": self.num_sent - self.num_reviews,
             "messages given up": self.num_given_up,
             "audit entries": census.num_audit_entries - self.head.size,
         }
